@@ -1,0 +1,28 @@
+# auth_ext: build, test, install. `make help` lists what there is; the work stands in tests/.
+
+SHELL = /bin/bash
+PG_CONFIG ?= pg_config
+PG ?= 15 18
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 22
+
+demo: ## a tour on one screen; installs what is missing
+	@tests/demo
+
+test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also there)
+	@tests/run checks $(PG)
+
+install: ## build for PG_CONFIG's server and install there
+	@tests/install '$(PG_CONFIG)'
+
+installcheck: ## regression tests on the running server of PGHOST, PGPORT; PG_CONFIG is its
+	@tests/regress '$(PG_CONFIG)' target/installcheck
+
+deny: ## licences and advisories of the dependencies
+	@tests/deny
+
+clean: ## remove what was built here; the cache of tests/lib.sh stays
+	cargo clean
+
+.PHONY: help demo test install installcheck deny clean

@@ -1,0 +1,115 @@
+//! The elliptic curves, and which octets are a point on them.
+
+use super::KeyError;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm,
+    ParsedPublicKey,
+};
+use curve25519_dalek::edwards::CompressedEdwardsY;
+
+/// A NIST curve, bound to its one JWS algorithm (RFC 7518 section 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Curve {
+    P256,
+    P384,
+}
+
+impl Curve {
+    /// The curve's name in a JWK's `crv` (RFC 7518 section 6.2.1.1).
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+        }
+    }
+
+    /// The length of a coordinate and of a private key, in octets.
+    pub(super) const fn field_len(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+        }
+    }
+
+    pub(super) const fn verification(self) -> &'static EcdsaVerificationAlgorithm {
+        match self {
+            Self::P256 => &ECDSA_P256_SHA256_FIXED,
+            Self::P384 => &ECDSA_P384_SHA384_FIXED,
+        }
+    }
+
+    pub(super) const fn signing(self) -> &'static EcdsaSigningAlgorithm {
+        match self {
+            Self::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+            Self::P384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+        }
+    }
+
+    /// Accepts an uncompressed SEC 1 point (0x04, x, y) that lies on the curve.
+    pub(super) fn admit(self, point: &[u8]) -> Result<(), KeyError> {
+        let uncompressed = point.first() == Some(&4);
+        let length = self.field_len().saturating_mul(2).saturating_add(1);
+        if !uncompressed || point.len() != length {
+            return Err(KeyError::Point);
+        }
+        ParsedPublicKey::new(self.verification(), point)
+            .map(drop)
+            .map_err(|_| KeyError::Point)
+    }
+}
+
+/// Accepts the octets of an Ed25519 public key: the canonical encoding of a point on the curve, in
+/// the prime-order group. AWS-LC takes any 32 octets (RFC 8032 leaves the rest to the caller), and
+/// under a small-order key a fixed signature verifies every message.
+pub(super) fn admit_ed25519(octets: &[u8]) -> Result<[u8; 32], KeyError> {
+    let encoded = CompressedEdwardsY::from_slice(octets).map_err(|_| KeyError::Point)?;
+    let point = encoded.decompress().ok_or(KeyError::Point)?;
+    if point.compress() != encoded || point.is_small_order() || !point.is_torsion_free() {
+        return Err(KeyError::Point);
+    }
+    Ok(encoded.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ed25519_key_is_a_canonical_point_of_prime_order() {
+        let good = crate::base64url::decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        assert!(admit_ed25519(&good).is_ok());
+
+        let mut small_orders: Vec<[u8; 32]> = curve25519_dalek::constants::EIGHT_TORSION
+            .iter()
+            .map(|point| point.compress().to_bytes())
+            .collect();
+        // y = p + 1 (= 1), y = p (= 0), and -0 for x: other spellings of small-order points.
+        let mut p = [0xff; 32];
+        (p[0], p[31]) = (0xed, 0x7f);
+        small_orders.push(p);
+        p[0] = 0xee;
+        small_orders.push(p);
+        let mut one = [0; 32];
+        (one[0], one[31]) = (1, 0x80);
+        small_orders.push(one);
+        for bad in small_orders {
+            assert_eq!(admit_ed25519(&bad), Err(KeyError::Point), "{bad:02x?}");
+        }
+
+        // y = 2 is on no point of the curve.
+        let mut off = [0; 32];
+        off[0] = 2;
+        assert_eq!(admit_ed25519(&off), Err(KeyError::Point));
+        let mixed = CompressedEdwardsY::from_slice(&good)
+            .unwrap()
+            .decompress()
+            .unwrap()
+            + curve25519_dalek::constants::EIGHT_TORSION[1];
+        assert_eq!(
+            admit_ed25519(mixed.compress().as_bytes()),
+            Err(KeyError::Point)
+        );
+        assert_eq!(admit_ed25519(&good[1..]), Err(KeyError::Point));
+    }
+}

@@ -1,0 +1,208 @@
+//! What a store keeps of a key, and the only way in.
+
+use super::jwk::{Jwk, Use};
+use super::pem::{self, PemKey};
+use super::private::PrivateKey;
+use super::public::{Family, PublicKey};
+use super::{KeyError, Secret, SigningKey, VerifyingKey, confusion};
+use crate::Algorithm;
+use crate::random::{random_octets, random_uuid};
+use aws_lc_rs::hmac;
+
+/// A key as it is stored: asymmetric keys as their canonical public JWK (required members only)
+/// with the private key as PKCS#8 DER if there is one; HMAC keys as their secret octets, no JWK.
+#[derive(Debug)]
+pub struct KeyMaterial {
+    /// The one algorithm the key is for.
+    pub algorithm: Algorithm,
+    /// The id that the imported JWK gave it.
+    pub kid: Option<String>,
+    /// The public key; none for HMAC.
+    pub public_jwk: Option<String>,
+    /// The HMAC secret, or the private key as PKCS#8 DER; none for keys that only verify.
+    pub secret: Option<Secret>,
+}
+
+impl KeyMaterial {
+    /// Makes a new key: for HMAC as many random octets as the hash has, for RSA 2048 bits.
+    ///
+    /// # Errors
+    /// [`KeyError::Crypto`] when the cryptographic library fails.
+    pub fn generate(alg: Algorithm) -> Result<Self, KeyError> {
+        match Family::of(alg) {
+            Some(family) => Self::private(alg, None, &PrivateKey::generate(family)?),
+            None => {
+                let octets = random_octets::<64>()?;
+                let (_, length) = hmac_parameters(alg)?;
+                let secret = octets.get(..length).unwrap_or(octets.as_slice());
+                Self::symmetric(alg, None, Secret::new(secret.to_vec()))
+            }
+        }
+    }
+
+    /// Reads a key for `alg`.
+    ///
+    /// - HMAC: a JWK of type `oct`, or any other text, whose UTF-8 octets then are the secret. At
+    ///   least as long as the hash (RFC 7518 section 3.2). A text that is an asymmetric key (PEM
+    ///   or OpenSSH, or base64 DER) is refused, and so is one in braces that is no `oct` JWK:
+    ///   signing with a public key as the secret is how key confusion begins.
+    /// - Otherwise: one PEM block (`PRIVATE KEY`, `RSA PRIVATE KEY`, `EC PRIVATE KEY`,
+    ///   `PUBLIC KEY`, `RSA PUBLIC KEY`) or a JWK, public or private, of the algorithm's type.
+    ///   RSA keys have 2048 to 8192 bits; points lie on their curve; private and public halves
+    ///   belong together. A JWK's `alg`, `use` and `key_ops`, if there, must permit the use.
+    ///
+    /// # Errors
+    /// The [`KeyError`] that names the broken rule.
+    pub fn import(text: &str, alg: Algorithm) -> Result<Self, KeyError> {
+        match Family::of(alg) {
+            Some(family) => Self::import_asymmetric(text, alg, family),
+            None => Self::import_secret(text, alg),
+        }
+    }
+
+    fn import_secret(text: &str, alg: Algorithm) -> Result<Self, KeyError> {
+        if confusion::is_key(text) {
+            return Err(KeyError::KeyAsSecret);
+        }
+        let trimmed = text.trim();
+        if !(trimmed.starts_with('{') && trimmed.ends_with('}')) {
+            return Self::symmetric(alg, None, Secret::new(text.as_bytes().to_vec()));
+        }
+        let jwk = Jwk::parse(text)?;
+        if !jwk.is_symmetric() {
+            return Err(KeyError::KeyType);
+        }
+        jwk.permits(alg, Use::Sign)?;
+        let secret = Secret::new(jwk.secret()?.to_vec());
+        Self::symmetric(alg, jwk.kid()?, secret)
+    }
+
+    fn import_asymmetric(text: &str, alg: Algorithm, family: Family) -> Result<Self, KeyError> {
+        if text.contains(pem::BEGIN) {
+            return match pem::read(text, family)? {
+                PemKey::Public(key) => Self::public(alg, None, &key),
+                PemKey::Private(key) => Self::private(alg, None, &key),
+            };
+        }
+        if !text.trim_start().starts_with('{') {
+            return Err(KeyError::Unrecognised);
+        }
+        let jwk = Jwk::parse(text)?;
+        if jwk.family() != Some(family) {
+            return Err(KeyError::KeyType);
+        }
+        let kid = jwk.kid()?;
+        let wanted = if jwk.is_private() {
+            Use::Sign
+        } else {
+            Use::Verify
+        };
+        jwk.permits(alg, wanted)?;
+        let public = jwk.public()?;
+        match jwk.private()? {
+            Some(key) => Self::private(alg, kid, &key),
+            None => Self::public(alg, kid, &public),
+        }
+    }
+
+    fn symmetric(alg: Algorithm, kid: Option<String>, secret: Secret) -> Result<Self, KeyError> {
+        hmac_key(alg, &secret)?;
+        Ok(Self {
+            algorithm: alg,
+            kid,
+            public_jwk: None,
+            secret: Some(secret),
+        })
+    }
+
+    fn private(alg: Algorithm, kid: Option<String>, key: &PrivateKey) -> Result<Self, KeyError> {
+        let mut material = Self::public(alg, kid, &key.public()?)?;
+        material.secret = Some(key.to_pkcs8()?);
+        Ok(material)
+    }
+
+    pub(super) fn public(
+        alg: Algorithm,
+        kid: Option<String>,
+        key: &PublicKey,
+    ) -> Result<Self, KeyError> {
+        // Proves that it fits the algorithm and that AWS-LC takes it.
+        key.parse(alg)?;
+        Ok(Self {
+            algorithm: alg,
+            kid,
+            public_jwk: Some(key.to_jwk()),
+            secret: None,
+        })
+    }
+
+    /// The key made ready to verify.
+    ///
+    /// # Errors
+    /// What is stored is judged anew, as by [`KeyMaterial::import`]; [`KeyError::Incomplete`] when
+    /// the part that verifies is missing.
+    pub fn verifying_key(&self) -> Result<VerifyingKey, KeyError> {
+        if self.algorithm.is_hmac() {
+            let secret = self.secret.as_ref().ok_or(KeyError::Incomplete)?;
+            let key = hmac_key(self.algorithm, secret)?;
+            return Ok(VerifyingKey::hmac(self.algorithm, key));
+        }
+        VerifyingKey::public(self.algorithm, &self.public_key()?)
+    }
+
+    /// The key made ready to sign; `None` when it can only verify.
+    ///
+    /// # Errors
+    /// What is stored is judged anew, as by [`KeyMaterial::import`]; [`KeyError::Mismatch`] when
+    /// the private key is not that of the public JWK.
+    pub fn signing_key(&self) -> Result<Option<SigningKey>, KeyError> {
+        let Some(secret) = &self.secret else {
+            return Ok(None);
+        };
+        let Some(family) = Family::of(self.algorithm) else {
+            let key = hmac_key(self.algorithm, secret)?;
+            return Ok(Some(SigningKey::hmac(self.algorithm, key)));
+        };
+        let key = PrivateKey::from_pkcs8(family, secret.expose())?;
+        if key.public()? != self.public_key()? {
+            return Err(KeyError::Mismatch);
+        }
+        Ok(Some(SigningKey::private(self.algorithm, key)))
+    }
+
+    /// The id of a key that was given none: the RFC 7638 thumbprint (SHA-256, base64url) of the
+    /// public key. For HMAC a random UUID: an id is public, and must say nothing of the secret.
+    ///
+    /// # Errors
+    /// As [`KeyMaterial::verifying_key`]; [`KeyError::Crypto`] when the random generator fails.
+    pub fn default_kid(&self) -> Result<String, KeyError> {
+        if self.algorithm.is_hmac() {
+            return random_uuid();
+        }
+        Ok(self.public_key()?.thumbprint())
+    }
+
+    fn public_key(&self) -> Result<PublicKey, KeyError> {
+        let jwk = self.public_jwk.as_deref().ok_or(KeyError::Incomplete)?;
+        Jwk::parse(jwk)?.public()
+    }
+}
+
+/// The key for HMAC under `alg`, if the secret is long enough.
+fn hmac_key(alg: Algorithm, secret: &Secret) -> Result<hmac::Key, KeyError> {
+    let (hash, length) = hmac_parameters(alg)?;
+    if secret.expose().len() < length {
+        return Err(KeyError::SecretTooShort);
+    }
+    Ok(hmac::Key::new(hash, secret.expose()))
+}
+
+/// The hash, and its length in octets, which is also the least length of a secret.
+const fn hmac_parameters(alg: Algorithm) -> Result<(hmac::Algorithm, usize), KeyError> {
+    match alg {
+        Algorithm::HS256 => Ok((hmac::HMAC_SHA256, 32)),
+        Algorithm::HS384 => Ok((hmac::HMAC_SHA384, 48)),
+        Algorithm::HS512 => Ok((hmac::HMAC_SHA512, 64)),
+        _ => Err(KeyError::KeyType),
+    }
+}

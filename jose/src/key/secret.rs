@@ -1,0 +1,38 @@
+//! Octets that must not leak.
+
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// Secret octets: an HMAC secret, or a private key as PKCS#8 DER. Wiped when dropped; it cannot be
+/// printed, compared or serialized.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the octets over.
+    #[must_use]
+    pub fn new(octets: Vec<u8>) -> Self {
+        Self(Zeroizing::new(octets))
+    }
+
+    /// The octets, for storing or using them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let secret = super::Secret::new(b"hunter2".to_vec());
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_eq!(secret.expose(), b"hunter2");
+    }
+}

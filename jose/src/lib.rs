@@ -1,0 +1,50 @@
+//! Compact JWS, the rules for JWT claims, and signing keys. Knows nothing of Postgres.
+//!
+//! A token walks one way: [`Token::decode`] (structure) → [`KeySet::verify`] (signature) →
+//! [`Verified::check`] (claims against the issuer's [`Rules`]). Each step's result can only be
+//! made by the step before it, so a claim that was never verified cannot be mistaken for one
+//! that was. Keys enter by [`KeyMaterial::import`], [`import_jwks`] or [`KeyMaterial::generate`]
+//! and are judged there, once.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used,
+    )
+)]
+
+mod algorithm;
+mod base64url;
+mod check;
+mod compact;
+mod device;
+mod fingerprint;
+mod json;
+mod key;
+mod keyset;
+mod random;
+mod refusal;
+mod time;
+mod token;
+mod verified;
+
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use check::{Claims, Purpose, Rules, SessionCheck};
+pub use compact::sign_compact;
+pub use device::{InvalidDevice, device_hash, member_names};
+pub use fingerprint::fingerprint;
+pub use key::{
+    KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey, export_jwk, import_jwks,
+};
+pub use keyset::{KeySet, TrustedKey};
+pub use random::random_uuid;
+pub use refusal::Refusal;
+pub use time::UnixMicros;
+pub use token::{MAX_KID_BYTES, Token};
+pub use verified::Verified;

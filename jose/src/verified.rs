@@ -1,0 +1,168 @@
+//! A token whose signature holds, and its claims one by one.
+
+use crate::json::{Object, Value};
+use crate::token::Content;
+use crate::{Refusal, Rules, TrustedKey, UnixMicros};
+use std::borrow::Cow;
+use std::fmt;
+
+/// A token whose signature was verified: only [`KeySet::verify`](crate::KeySet::verify) makes it.
+///
+/// What it says is its issuer's word, but its claims have not been judged: see
+/// [`Verified::check`]. The single claims below are for reports on tokens that the check refuses.
+pub struct Verified<'t> {
+    pub(crate) content: Content<'t>,
+    kid: String,
+    key_until: Option<UnixMicros>,
+}
+
+impl<'t> Verified<'t> {
+    pub(crate) fn new(content: Content<'t>, signer: &TrustedKey) -> Self {
+        Self {
+            content,
+            kid: signer.kid.clone(),
+            key_until: signer.until,
+        }
+    }
+
+    /// The same, independent of the text it was decoded from: for a cache of verified tokens.
+    #[must_use]
+    pub fn into_owned(self) -> Verified<'static> {
+        Verified {
+            content: self.content.into_owned(),
+            kid: self.kid,
+            key_until: self.key_until,
+        }
+    }
+
+    /// The header, exactly as it was signed.
+    #[must_use]
+    pub fn header_json(&self) -> &str {
+        self.content.header.text()
+    }
+
+    /// The payload, exactly as it was signed.
+    #[must_use]
+    pub fn payload_json(&self) -> &str {
+        self.payload().text()
+    }
+
+    /// The id of the key that verified the token, whether or not the header named it.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The moment that key stops to verify, as it was known when it did.
+    #[must_use]
+    pub fn key_until(&self) -> Option<UnixMicros> {
+        self.key_until
+    }
+
+    /// The claim that `rules.user_claim` names: a non-empty string, or, unless it is `sub`
+    /// (RFC 7519 section 4.1.2), the literal text of an integer. `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidClaim`] for anything else.
+    pub fn user<'a>(&'a self, rules: &Rules) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.claim(&rules.user_claim, |value| {
+            let text = match value.string() {
+                Some(text) => text,
+                None if rules.user_claim != "sub" && is_integer(value.text()) => {
+                    value.text().into()
+                }
+                None => return None,
+            };
+            (!text.is_empty()).then_some(text)
+        })
+    }
+
+    /// The claim that `rules.version_claim` names: an integer literal without sign, fraction or
+    /// exponent, from 0 to 2^63-1. `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidClaim`] for anything else.
+    pub fn session_version(&self, rules: &Rules) -> Result<Option<i64>, Refusal> {
+        self.claim(&rules.version_claim, |value| {
+            let digits = value.text();
+            let is_unsigned = digits.bytes().all(|b| b.is_ascii_digit());
+            is_unsigned.then(|| digits.parse().ok()).flatten()
+        })
+    }
+
+    /// `exp` (RFC 7519 section 4.1.4). `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidClaim`] when it is no number from 0 to the end of year 9999.
+    pub fn expires_at(&self) -> Result<Option<UnixMicros>, Refusal> {
+        self.moment("exp")
+    }
+
+    /// `iat` (RFC 7519 section 4.1.6). `None` when it is absent.
+    ///
+    /// # Errors
+    /// As [`Verified::expires_at`].
+    pub fn issued_at(&self) -> Result<Option<UnixMicros>, Refusal> {
+        self.moment("iat")
+    }
+
+    /// `nbf` (RFC 7519 section 4.1.5). `None` when it is absent.
+    ///
+    /// # Errors
+    /// As [`Verified::expires_at`].
+    pub fn not_before(&self) -> Result<Option<UnixMicros>, Refusal> {
+        self.moment("nbf")
+    }
+
+    /// `jti` (RFC 7519 section 4.1.7). `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidClaim`] when it is no string.
+    pub fn token_id(&self) -> Result<Option<Cow<'_, str>>, Refusal> {
+        self.claim("jti", Value::string)
+    }
+
+    /// `device_hash`, the device that the token is bound to. `None` when it is absent.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidClaim`] when it is no string.
+    pub fn device_hash(&self) -> Result<Option<Cow<'_, str>>, Refusal> {
+        self.claim("device_hash", Value::string)
+    }
+
+    pub(crate) fn payload(&self) -> &Object<'t> {
+        &self.content.payload
+    }
+
+    /// The claim `name` as `read` reads it. A JSON `null` is a value of the wrong type, not an
+    /// absent claim.
+    pub(crate) fn claim<'a, T>(
+        &'a self,
+        name: &str,
+        read: impl FnOnce(Value<'a>) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        match self.payload().get(name) {
+            None => Ok(None),
+            Some(value) => read(value).map(Some).ok_or(Refusal::InvalidClaim),
+        }
+    }
+
+    fn moment(&self, name: &str) -> Result<Option<UnixMicros>, Refusal> {
+        self.claim(name, |v| v.number().and_then(UnixMicros::from_numeric_date))
+    }
+}
+
+/// Shows which key verified it, and no claims.
+impl fmt::Debug for Verified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether valid JSON is an integer literal with one spelling only: `-0` would be a second 0.
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    text != "-0" && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}

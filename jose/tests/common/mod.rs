@@ -1,0 +1,80 @@
+//! Tokens of one issuer, sound but for what a test changes.
+
+#![allow(dead_code)] // Each test file uses its own part.
+
+use jose::{
+    Algorithm, KeyMaterial, KeySet, Purpose, Refusal, Rules, SessionCheck, SigningKey, Token,
+    TrustedKey, UnixMicros, Verified, sign_compact,
+};
+use std::sync::LazyLock;
+
+struct Issuer {
+    signing: SigningKey,
+    keys: KeySet,
+}
+
+static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
+    let material = KeyMaterial::generate(Algorithm::HS256).unwrap();
+    Issuer {
+        signing: material.signing_key().unwrap().unwrap(),
+        keys: KeySet::new(vec![TrustedKey {
+            kid: "k".to_owned(),
+            key: material.verifying_key().unwrap(),
+            until: None,
+        }]),
+    }
+});
+
+/// 1000 s in microseconds: the `exp` of the tokens here unless they say otherwise.
+pub const EXP: i64 = 1_000_000_000;
+pub const NOW: UnixMicros = UnixMicros(500_000_000);
+
+pub fn rules() -> Rules {
+    Rules {
+        issuer: "iss".to_owned(),
+        audience: vec!["a".to_owned(), "b".to_owned()],
+        user_claim: "sub".to_owned(),
+        version_claim: "session_version".to_owned(),
+        require_session_version: false,
+        leeway_micros: 0,
+        not_before: None,
+        session_check: SessionCheck::Version,
+    }
+}
+
+pub fn verified(typ: &str, payload: &str) -> Verified<'static> {
+    let text = sign_compact(&ISSUER.signing, None, typ, payload).unwrap();
+    let token = Token::decode(&text).unwrap();
+    ISSUER.keys.verify(token, NOW).unwrap().into_owned()
+}
+
+/// A sound payload in which the members of `change` replace or join the usual ones; a change to
+/// an empty text takes the member away.
+pub fn payload(change: &[(&str, &str)]) -> String {
+    let mut members = vec![
+        ("iss", r#""iss""#),
+        ("aud", r#""a""#),
+        ("sub", r#""u""#),
+        ("exp", "1000"),
+    ];
+    for (name, value) in change {
+        members.retain(|(usual, _)| usual != name);
+        if !value.is_empty() {
+            members.push((name, value));
+        }
+    }
+    let members: Vec<_> = members
+        .iter()
+        .map(|(n, v)| format!("\"{n}\":{v}"))
+        .collect();
+    format!("{{{}}}", members.join(","))
+}
+
+pub fn refusal(rules: &Rules, change: &[(&str, &str)], now: i64) -> Option<Refusal> {
+    let token = verified("JWT", &payload(change));
+    token.check(rules, Purpose::Access, UnixMicros(now)).err()
+}
+
+pub fn refusal_now(change: &[(&str, &str)]) -> Option<Refusal> {
+    refusal(&rules(), change, NOW.0)
+}

@@ -1,0 +1,128 @@
+\echo Use "CREATE EXTENSION auth_ext" to load this file. \quit
+
+-- Tokens are UTF-8 by their RFCs, and the extension hands their text to jsonb as it is.
+-- The schema must be safe: whoever may create objects in it could stand in front of ours.
+DO $$
+BEGIN
+    IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
+        RAISE EXCEPTION 'auth_ext needs a database with encoding UTF8'
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_namespace AS n
+        JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
+        WHERE n.nspname = 'auth'
+          AND (NOT r.rolsuper OR pg_catalog.has_schema_privilege('public', n.oid, 'CREATE'))
+    ) THEN
+        RAISE EXCEPTION 'schema auth exists and others than superusers may create objects in it'
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'ALTER SCHEMA auth OWNER TO a superuser, and REVOKE CREATE ON SCHEMA auth FROM PUBLIC.';
+    END IF;
+END
+$$;
+
+-- Trust ------------------------------------------------------------------------------------------
+
+CREATE TABLE auth.issuers (
+    issuer                  text PRIMARY KEY CHECK (issuer <> ''),
+    audience                text[] NOT NULL CHECK (pg_catalog.array_position(audience, NULL) IS NULL
+                                                   AND '' <> ALL (audience)),
+    user_claim              text NOT NULL DEFAULT 'sub'
+                            CHECK (user_claim <> '' AND user_claim NOT IN ('iss', 'aud', 'exp', 'nbf', 'iat', 'jti', 'device_hash')),
+    version_claim           text NOT NULL DEFAULT 'session_version'
+                            CHECK (version_claim <> '' AND version_claim NOT IN ('iss', 'aud', 'exp', 'nbf', 'iat', 'jti', 'device_hash')),
+    require_session_version boolean NOT NULL DEFAULT false,
+    leeway                  interval NOT NULL DEFAULT '0' CHECK (leeway BETWEEN '0' AND '1 day'),
+    token_ttl               interval NOT NULL DEFAULT '30 minutes' CHECK (token_ttl > '0' AND token_ttl <= '100 years'),
+    refresh_grace           interval NOT NULL DEFAULT '5 minutes' CHECK (refresh_grace BETWEEN '0' AND '100 years'),
+    not_before              timestamptz,
+    session_check           text NOT NULL DEFAULT 'version' CHECK (session_check IN ('version', 'issued_at', 'none')),
+    is_default              boolean NOT NULL DEFAULT false,
+    CHECK (user_claim <> version_claim)
+);
+CREATE UNIQUE INDEX issuers_one_default ON auth.issuers (is_default) WHERE is_default;
+
+COMMENT ON TABLE auth.issuers IS 'Issuers whose tokens are trusted, with the rules for their claims. Ordinary INSERT, UPDATE and DELETE.';
+COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly.';
+COMMENT ON COLUMN auth.issuers.audience IS 'Accepted aud values; any overlap passes. Empty: tokens of this issuer carry no aud, and one that does is refused.';
+COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id.';
+COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version.';
+COMMENT ON COLUMN auth.issuers.require_session_version IS 'False: a token without the version claim counts as version 0. True: it is refused.';
+COMMENT ON COLUMN auth.issuers.leeway IS 'Clock skew that exp, nbf and iat forgive.';
+COMMENT ON COLUMN auth.issuers.token_ttl IS 'Lifetime of tokens issued here.';
+COMMENT ON COLUMN auth.issuers.refresh_grace IS 'How long after exp a token can still be refreshed.';
+COMMENT ON COLUMN auth.issuers.not_before IS 'Kill switch: tokens issued before it, or without iat, are refused.';
+COMMENT ON COLUMN auth.issuers.session_check IS 'version: the session_version must match the user''s row. issued_at: the token must be younger than the user''s last bump. none: no users row is read.';
+COMMENT ON COLUMN auth.issuers.is_default IS 'The issuer used where a function''s issuer argument is NULL; at most one.';
+
+CREATE TABLE auth.signing_key_store (
+    issuer       text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE,
+    kid          text NOT NULL CHECK (pg_catalog.octet_length(kid) BETWEEN 1 AND 512),
+    alg          text NOT NULL,
+    public_jwk   jsonb,
+    secret       bytea,
+    active       boolean NOT NULL DEFAULT false,
+    verify_until timestamptz,
+    retired      boolean NOT NULL DEFAULT false,
+    from_jwks    boolean NOT NULL DEFAULT false,
+    created_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (issuer, kid),
+    CHECK (public_jwk IS NOT NULL OR secret IS NOT NULL),
+    CHECK (NOT active OR secret IS NOT NULL)
+);
+CREATE UNIQUE INDEX signing_key_store_one_active ON auth.signing_key_store (issuer) WHERE active;
+
+COMMENT ON TABLE auth.signing_key_store IS 'Signing and verification keys with their secrets: for the owner only. See the view auth.signing_keys.';
+
+CREATE VIEW auth.signing_keys WITH (security_barrier) AS
+SELECT
+    k.kid,
+    k.issuer,
+    k.alg,
+    CASE
+        WHEN k.verify_until <= pg_catalog.clock_timestamp() THEN 'retired'
+        WHEN k.active THEN 'active'
+        ELSE 'verifying'
+    END AS status,
+    k.created_at,
+    k.verify_until,
+    k.public_jwk || pg_catalog.jsonb_build_object('kid', k.kid, 'alg', k.alg, 'use', 'sig') AS public_jwk
+FROM auth.signing_key_store AS k;
+
+COMMENT ON VIEW auth.signing_keys IS 'Keys without their secrets. status: active signs and verifies, verifying verifies until verify_until, retired does neither.';
+
+-- Accounts ---------------------------------------------------------------------------------------
+
+CREATE TABLE auth.attached_tables (
+    kind               text PRIMARY KEY CHECK (kind IN ('users', 'api_keys')),
+    relation           regclass NOT NULL,
+    id_column          text NOT NULL,
+    version_column     text NOT NULL,
+    active_column      text,
+    bump_on            text[] NOT NULL DEFAULT '{}',
+    user_column        text,
+    fingerprint_column text,
+    hash_column        text,
+    prefix_column      text,
+    expires_column     text,
+    last_used_column   text,
+    version_floor      bigint NOT NULL DEFAULT 0,
+    bumped_floor       timestamptz
+);
+COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users and attach_api_keys bound them.';
+COMMENT ON COLUMN auth.attached_tables.version_floor IS 'No new row starts lower: set when more users than auth_ext.bulk_threshold were deleted at once.';
+COMMENT ON COLUMN auth.attached_tables.bumped_floor IS 'When more users than auth_ext.bulk_threshold were last bumped at once; any user may have been among them.';
+
+CREATE TABLE auth.user_history (
+    user_id      text COLLATE "C" PRIMARY KEY,
+    bumped_at    timestamptz NOT NULL,
+    next_version bigint NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE auth.user_history IS 'What must outlive a user''s row: when the sessions were last ended, and where the version of a new row of that id starts.';
+
+-- Dumped with the database: without them no token would verify after a restore, and deleted users'
+-- tokens would come back to life.
+SELECT pg_catalog.pg_extension_config_dump('auth.issuers', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.signing_key_store', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.attached_tables', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.user_history', '');

@@ -1,0 +1,181 @@
+-- Tokens -----------------------------------------------------------------------------------------
+-- VOLATILE and PARALLEL UNSAFE where the answer is what is committed at the moment of the call.
+
+CREATE FUNCTION auth.verify_jwt(token text) RETURNS jsonb
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'verify_jwt_wrapper';
+COMMENT ON FUNCTION auth.verify_jwt(text) IS
+    'The claims of a token whose signature, claims and session hold now; otherwise SQLSTATE 28000 with a reason code as DETAIL.';
+
+CREATE FUNCTION auth.check_jwt(
+    token text,
+    device jsonb DEFAULT NULL,
+    OUT valid boolean,
+    OUT reason text,
+    OUT user_id text,
+    OUT session_version bigint,
+    OUT current_session_version bigint,
+    OUT issued_at timestamptz,
+    OUT expires_at timestamptz,
+    OUT token_id text,
+    OUT issuer text,
+    OUT kid text,
+    OUT claims jsonb
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_jwt_wrapper';
+COMMENT ON FUNCTION auth.check_jwt(text, jsonb) IS
+    'Like verify_jwt, as one row and without an error for a bad token; what the token says is reported once its signature holds.';
+
+CREATE FUNCTION auth.verify_jwt_claims(token text) RETURNS jsonb
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'verify_jwt_claims_wrapper';
+COMMENT ON FUNCTION auth.verify_jwt_claims(text) IS
+    'The claims of a token whose signature and claims hold; neither the users table nor revocations are read.';
+
+CREATE FUNCTION auth.decode_jwt(token text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'decode_jwt_wrapper';
+COMMENT ON FUNCTION auth.decode_jwt(text) IS
+    'Header and payload of a token, UNVERIFIED: for inspection only.';
+
+CREATE FUNCTION auth.issue_jwt(
+    user_id text,
+    session_version bigint DEFAULT NULL,
+    ttl interval DEFAULT NULL,
+    device jsonb DEFAULT NULL,
+    claims jsonb DEFAULT '{}',
+    issuer text DEFAULT NULL
+) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'issue_jwt_wrapper';
+COMMENT ON FUNCTION auth.issue_jwt(text, bigint, interval, jsonb, jsonb, text) IS
+    'A token for a user, signed with the issuer''s active key. With session_version given, the users table is not read.';
+
+-- Trust ------------------------------------------------------------------------------------------
+
+CREATE FUNCTION auth.create_signing_key(issuer text DEFAULT NULL, alg text DEFAULT 'ES256', kid text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'create_signing_key_wrapper';
+COMMENT ON FUNCTION auth.create_signing_key(text, text, text) IS
+    'Makes a key for the issuer and returns its kid. The first key that can sign becomes active.';
+
+CREATE FUNCTION auth.import_signing_key(key text, alg text, issuer text DEFAULT NULL, kid text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'import_signing_key_wrapper';
+COMMENT ON FUNCTION auth.import_signing_key(text, text, text, text) IS
+    'Imports an HMAC secret, a PEM or a JWK for the issuer and returns its kid. Pass the key as a bind parameter.';
+
+CREATE FUNCTION auth.import_jwks(jwks jsonb, issuer text DEFAULT NULL) RETURNS SETOF text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'import_jwks_wrapper';
+COMMENT ON FUNCTION auth.import_jwks(jsonb, text) IS
+    'Makes a provider''s JWKS the issuer''s verification keys: upserts its members, ends those of an earlier JWKS that are gone.';
+
+CREATE FUNCTION auth.activate_signing_key(kid text, issuer text DEFAULT NULL, overlap interval DEFAULT NULL) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'activate_signing_key_wrapper';
+COMMENT ON FUNCTION auth.activate_signing_key(text, text, interval) IS
+    'Signs with this key from now on; the former active key verifies for overlap (default: token_ttl + refresh_grace).';
+
+CREATE FUNCTION auth.rotate_signing_key(issuer text DEFAULT NULL, overlap interval DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'rotate_signing_key_wrapper';
+COMMENT ON FUNCTION auth.rotate_signing_key(text, interval) IS
+    'Makes a key of the active key''s algorithm, activates it and returns its kid.';
+
+CREATE FUNCTION auth.retire_signing_key(kid text, issuer text DEFAULT NULL, at timestamptz DEFAULT pg_catalog.now()) RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'retire_signing_key_wrapper';
+COMMENT ON FUNCTION auth.retire_signing_key(text, text, timestamptz) IS
+    'From that moment on the key verifies nothing, in every session. False when there is no such key, or it had ended before.';
+
+CREATE FUNCTION auth.jwks(issuer text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE c AS 'MODULE_PATHNAME', 'jwks_wrapper';
+COMMENT ON FUNCTION auth.jwks(text) IS
+    'The public keys of an issuer that verify now, as a JWKS (RFC 7517). Never an HMAC secret.';
+
+CREATE FUNCTION auth.trust_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'trust_changed_wrapper';
+COMMENT ON FUNCTION auth.trust_changed() IS
+    'Trigger function: makes every session read issuers and keys anew when the change commits, and sends an issuer event.';
+
+-- Accounts ---------------------------------------------------------------------------------------
+
+CREATE FUNCTION auth.attach_users(
+    users regclass,
+    id_column name DEFAULT 'id',
+    version_column name DEFAULT 'session_version',
+    active_column name DEFAULT NULL,
+    bump_on name[] DEFAULT '{}'
+) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'attach_users_wrapper';
+COMMENT ON FUNCTION auth.attach_users(regclass, name, name, name, name[]) IS
+    'Binds the application''s users table: adds a missing version column and the triggers that keep versions and events right. For the table''s owner.';
+
+CREATE FUNCTION auth.detach_users() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'detach_users_wrapper';
+COMMENT ON FUNCTION auth.detach_users() IS
+    'Removes the triggers from the users table; its columns and data stay.';
+
+CREATE FUNCTION auth.attach_api_keys(
+    api_keys regclass,
+    id_column name DEFAULT 'id',
+    user_column name DEFAULT 'user_id',
+    fingerprint_column name DEFAULT 'key_fingerprint',
+    version_column name DEFAULT 'session_version',
+    hash_column name DEFAULT NULL,
+    prefix_column name DEFAULT NULL,
+    active_column name DEFAULT NULL,
+    expires_column name DEFAULT NULL,
+    last_used_column name DEFAULT NULL
+) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'attach_api_keys_wrapper';
+COMMENT ON FUNCTION auth.attach_api_keys(regclass, name, name, name, name, name, name, name, name, name) IS
+    'Binds the application''s API-key table: adds missing fingerprint and version columns and the triggers. For the table''s owner.';
+
+CREATE FUNCTION auth.detach_api_keys() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'detach_api_keys_wrapper';
+COMMENT ON FUNCTION auth.detach_api_keys() IS
+    'Removes the triggers from the API-key table; its columns and data stay.';
+
+CREATE FUNCTION auth.session_version(user_id text) RETURNS bigint
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'session_version_wrapper';
+COMMENT ON FUNCTION auth.session_version(text) IS
+    'The user''s session version as committed now; NULL for an unknown user.';
+
+CREATE FUNCTION auth.bump_session_version(user_id text, reason text DEFAULT 'logout_everywhere') RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'bump_session_version_wrapper';
+COMMENT ON FUNCTION auth.bump_session_version(text, text) IS
+    'Ends every session of a user: raises the version by one and returns it. The reason travels in the event.';
+
+CREATE FUNCTION auth.attached_tables_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'attached_tables_changed_wrapper';
+COMMENT ON FUNCTION auth.attached_tables_changed() IS
+    'Trigger function: makes every session read the bindings anew when the change commits.';
+
+CREATE FUNCTION auth.users_before_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'users_before_row_wrapper';
+COMMENT ON FUNCTION auth.users_before_row() IS
+    'Trigger function of the attached users table: the version that a new or changed row must have.';
+
+CREATE FUNCTION auth.users_after_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'users_after_row_wrapper';
+COMMENT ON FUNCTION auth.users_after_row() IS
+    'Trigger function of the attached users table: history and events.';
+
+CREATE FUNCTION auth.users_before_truncate() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'users_before_truncate_wrapper';
+COMMENT ON FUNCTION auth.users_before_truncate() IS
+    'Trigger function of the attached users table: TRUNCATE counts as the deletion of every user.';
+
+CREATE FUNCTION auth.api_keys_before_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'api_keys_before_row_wrapper';
+COMMENT ON FUNCTION auth.api_keys_before_row() IS
+    'Trigger function of the attached API-key table: the version that a changed row must have.';
+
+CREATE FUNCTION auth.api_keys_after_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'api_keys_after_row_wrapper';
+COMMENT ON FUNCTION auth.api_keys_after_row() IS
+    'Trigger function of the attached API-key table: events.';
+
+CREATE FUNCTION auth.api_keys_after_truncate() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'api_keys_after_truncate_wrapper';
+COMMENT ON FUNCTION auth.api_keys_after_truncate() IS
+    'Trigger function of the attached API-key table: TRUNCATE sends a flush.';
+
+-- API keys ---------------------------------------------------------------------------------------
+
+CREATE FUNCTION auth.api_key_fingerprint(key text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'api_key_fingerprint_wrapper';
+COMMENT ON FUNCTION auth.api_key_fingerprint(text) IS
+    'Lower-case hex SHA-256 of an API key: an identifier to find and evict it by, not a way to store passwords.';

@@ -1,0 +1,162 @@
+//! The SQL functions of accounts. Declared in `sql/functions.sql`.
+
+use core::ffi::CStr;
+
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+
+use super::attach::{Attachment, Trigger, attach, check_table, detach, optional_column, require_column};
+use super::id::IdType;
+use super::{current, triggers};
+use crate::error::{Error, Result, sql};
+use crate::invalidation::Reason;
+use crate::pg::catalog;
+use crate::pg::names::Names;
+
+/// Types of a version column.
+pub const VERSION_TYPES: &[pg_sys::Oid] = &[pg_sys::INT4OID, pg_sys::INT8OID];
+/// How a missing version column is added: no table rewrite.
+pub const VERSION_DEFINITION: &str = "bigint NOT NULL DEFAULT 0";
+
+/// A `name` argument.
+pub fn name_argument(name: Option<&CStr>) -> Option<String> {
+    name.map(|name| name.to_string_lossy().into_owned())
+}
+
+#[pg_extern(sql = false)]
+fn attach_users(
+    users: Option<pg_sys::Oid>,
+    id_column: Option<&CStr>,
+    version_column: Option<&CStr>,
+    active_column: Option<&CStr>,
+    bump_on: Option<Names>,
+) {
+    let (id, version) = (name_argument(id_column), name_argument(version_column));
+    let active = name_argument(active_column);
+    sql(move || {
+        let missing = |argument| Error::Argument(format!("{argument} must not be NULL"));
+        let relation = users.ok_or_else(|| missing("users"))?;
+        let id = id.ok_or_else(|| missing("id_column"))?;
+        let version = version.ok_or_else(|| missing("version_column"))?;
+        let Names(bump_on) = bump_on.ok_or_else(|| missing("bump_on"))?;
+        attach(&users_attachment(relation, id, version, active.as_deref(), bump_on)?)
+    });
+}
+
+fn users_attachment(
+    relation: pg_sys::Oid,
+    id: String,
+    version: String,
+    active: Option<&str>,
+    bump_on: Vec<Option<String>>,
+) -> Result<Attachment> {
+    let table = check_table(relation)?;
+    let id_type = catalog::column(relation, &id)
+        .ok_or_else(|| Error::Argument(format!("column \"{id}\" does not exist")))?;
+    if id_type.generated || IdType::of(id_type.type_oid).is_none() {
+        return Err(Error::Argument(format!(
+            "column \"{id}\" must be an ordinary column of type text, varchar, uuid, bigint or integer"
+        )));
+    }
+    let mut missing = Vec::new();
+    if catalog::column(relation, &version).is_none() {
+        missing.push((version.clone(), VERSION_DEFINITION));
+    } else {
+        require_column(relation, &version, VERSION_TYPES, "integer or bigint")?;
+    }
+    let active = optional_column(relation, active, "is_active", &[pg_sys::BOOLOID], "boolean")?;
+    let bump_on = bump_columns(relation, &[&id, &version], bump_on)?;
+    Ok(Attachment {
+        kind: "users",
+        relation,
+        missing,
+        triggers: users_triggers(&id, &version, active.as_deref(), &bump_on, table.kind == b'p'),
+        columns: vec![
+            ("id_column", Some(id)),
+            ("version_column", Some(version)),
+            ("active_column", active),
+        ],
+        bump_on,
+    })
+}
+
+fn bump_columns(relation: pg_sys::Oid, taken: &[&String], names: Vec<Option<String>>) -> Result<Vec<String>> {
+    names
+        .into_iter()
+        .map(|name| {
+            let name = name.ok_or_else(|| Error::Argument("bump_on must not hold NULL".to_owned()))?;
+            let column = catalog::column(relation, &name)
+                .ok_or_else(|| Error::Argument(format!("column \"{name}\" does not exist")))?;
+            if column.generated || taken.contains(&&name) {
+                return Err(Error::Argument(format!("column \"{name}\" cannot be in bump_on")));
+            }
+            Ok(name)
+        })
+        .collect()
+}
+
+/// `OLD.c` and `NEW.c` differ as text: so no type needs an equality operator.
+pub fn differs(column: &str) -> String {
+    let column = quote_identifier(column);
+    format!("OLD.{column}::pg_catalog.text IS DISTINCT FROM NEW.{column}::pg_catalog.text")
+}
+
+fn users_triggers(
+    id: &str,
+    version: &str,
+    active: Option<&str>,
+    bump_on: &[String],
+    partitioned: bool,
+) -> Vec<Trigger> {
+    const BEFORE_ROW: &str = "auth.users_before_row()";
+    const AFTER_ROW: &str = "auth.users_after_row()";
+    let ends = bump_on.iter().map(|column| differs(column)).chain(active.map(|column| {
+        let column = quote_identifier(column);
+        format!("OLD.{column} AND NEW.{column} IS NOT TRUE")
+    }));
+    let ends: Vec<String> = ends.collect();
+    let touches = format!("{} OR {}", differs(id), differs(version));
+    let tells: Vec<String> = [touches.clone()].into_iter().chain(active.map(differs)).collect();
+
+    let mut triggers = Vec::new();
+    if !ends.is_empty() {
+        triggers.push(Trigger {
+            name: "1_bump",
+            event: "BEFORE UPDATE",
+            when: Some(ends.join(" OR ")),
+            function: "auth.users_before_row('bump')",
+        });
+    }
+    let trigger = |name, event, when, function| Trigger { name, event, when, function };
+    // Of a partitioned table every UPDATE is seen: it may move the row, which looks like a deletion.
+    triggers.push(trigger("2_keep", "BEFORE UPDATE", (!partitioned).then_some(touches), BEFORE_ROW));
+    triggers.push(trigger("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
+    if partitioned {
+        triggers.push(trigger("4_delete", "BEFORE DELETE", None, BEFORE_ROW));
+    }
+    triggers.push(trigger("5_updated", "AFTER UPDATE", Some(tells.join(" OR ")), AFTER_ROW));
+    triggers.push(trigger("6_inserted", "AFTER INSERT", None, AFTER_ROW));
+    triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
+    triggers.push(trigger("8_truncate", "BEFORE TRUNCATE", None, "auth.users_before_truncate()"));
+    triggers
+}
+
+#[pg_extern(sql = false)]
+fn detach_users() {
+    sql(|| detach("users").map(|_| ()));
+}
+
+#[pg_extern(sql = false)]
+fn session_version(user_id: &str) -> Option<i64> {
+    sql(|| Ok(current()?.users()?.find(user_id).map(|account| account.session_version)))
+}
+
+#[pg_extern(sql = false)]
+fn bump_session_version(user_id: Option<&str>, reason: Option<&str>) -> i64 {
+    sql(|| {
+        let user_id = user_id.ok_or(jose::Refusal::UnknownUser)?;
+        let attached = current()?;
+        let users = attached.users()?;
+        triggers::with_reason(Reason::new(reason.unwrap_or("logout_everywhere")), || users.bump(user_id))
+    })
+}

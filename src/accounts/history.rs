@@ -1,0 +1,102 @@
+//! What must outlive a user's row: when the sessions were last ended, and where a new row of that id starts.
+
+use jose::UnixMicros;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+
+use super::users::Users;
+use crate::invalidation;
+use crate::pg::plan::{Plan, Sees, query};
+use crate::pg::{acting::ActingAs, catalog, clock, transaction};
+
+/// The kept plans on `auth.user_history`. That table is fixed, so they live as long as the backend.
+struct Plans {
+    remember: Plan,
+    next_version: Plan,
+    bumped_at: Plan,
+}
+
+thread_local! {
+    static PLANS: Plans = Plans {
+        remember: Plan::prepare(
+            "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)
+             VALUES ($1, pg_catalog.clock_timestamp(), $2)
+             ON CONFLICT (user_id) DO UPDATE
+                 SET bumped_at = excluded.bumped_at,
+                     next_version = greatest(h.next_version, excluded.next_version)",
+            &[pg_sys::TEXTOID, pg_sys::INT8OID],
+        ),
+        next_version: Plan::prepare(
+            "SELECT h.next_version FROM auth.user_history AS h
+             WHERE h.user_id OPERATOR(pg_catalog.=) $1",
+            &[pg_sys::TEXTOID],
+        ),
+        bumped_at: Plan::prepare(
+            "SELECT h.bumped_at FROM auth.user_history AS h
+             WHERE h.user_id OPERATOR(pg_catalog.=) $1",
+            &[pg_sys::TEXTOID],
+        ),
+    };
+}
+
+/// Runs one of the plans as the owner of the table, whoever changed the users row.
+fn run<T>(
+    plan: impl Fn(&Plans) -> &Plan,
+    sees: Sees,
+    arguments: &[Option<pg_sys::Datum>],
+    read: impl FnMut(&crate::pg::plan::Row) -> T,
+) -> Option<T> {
+    let _acting = ActingAs::reader(catalog::extension_owner());
+    PLANS.with(|plans| plan(plans).run(sees, arguments, 0, read)).pop()
+}
+
+/// Remembers that the sessions of a user ended now, and where a new row of that id would start (0 when the
+/// row is still there).
+pub fn remember(user_id: &str, next_version: i64) {
+    run(|plans| &plans.remember, Sees::Transaction, &[user_id.into_datum(), next_version.into_datum()], |_| ());
+}
+
+/// The version below which no row of that id may start.
+pub fn floor(users: &Users, user_id: &str) -> i64 {
+    run(|plans| &plans.next_version, Sees::Latest, &[user_id.into_datum()], |row| row.get::<i64>(1))
+        .flatten()
+        .unwrap_or(0)
+        .max(users.version_floor)
+        .max(invalidation::bulk_version_floor())
+}
+
+/// When the sessions of a user last ended, as far as is known: never too early.
+pub fn bumped_at(users: &Users, user_id: &str) -> Option<UnixMicros> {
+    run(|plans| &plans.bumped_at, Sees::Latest, &[user_id.into_datum()], |row| {
+        row.get::<TimestampWithTimeZone>(1).map(|time| clock::from_pg(time.into_inner()))
+    })
+    .flatten()
+    .max(users.bumped_floor)
+}
+
+/// At the end of a transaction that bumped or deleted too many users for a row each: one mark for all.
+pub fn settle_bulk(version_floor: i64) {
+    transaction::with_snapshot(|| {
+        query(
+            Sees::Transaction,
+            "UPDATE auth.attached_tables
+             SET bumped_floor = clock_timestamp(), version_floor = greatest(version_floor, $1)
+             WHERE kind = 'users'",
+            &[(pg_sys::INT8OID, version_floor.into_datum())],
+            |_| (),
+        );
+    });
+}
+
+/// Before a TRUNCATE of `table` (the users table or a partition): remembers every user as deleted, one by
+/// one or, beyond `threshold`, by one mark.
+pub fn remember_all(users: &Users, table: &str, threshold: usize) {
+    let rows = users.versions(table, threshold.saturating_add(1));
+    if rows.len() > threshold {
+        settle_bulk(users.highest_version(table).saturating_add(1));
+        return;
+    }
+    for (user_id, version) in rows {
+        remember(&user_id, version.saturating_add(1));
+    }
+}

@@ -1,0 +1,16 @@
+//! The application's users table: where sessions live and end.
+
+mod attach;
+mod binding;
+mod edge;
+mod history;
+mod id;
+mod triggers;
+mod users;
+
+pub use attach::{Attachment, Trigger, attach, check_table, detach, optional_column, require_column};
+pub use binding::{ApiKeys, current};
+pub use edge::{VERSION_DEFINITION, VERSION_TYPES, differs, name_argument};
+pub use history::{bumped_at, settle_bulk};
+pub use triggers::{as_it_is, is_bump, raised, with_version};
+pub use users::{Account, Users};

@@ -1,0 +1,289 @@
+//! Whatever way a users row changes, its version stays right, and listeners hear of it.
+//!
+//! BEFORE triggers decide the version that the row gets; AFTER triggers, which run once the change has
+//! happened, write history and record events.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+
+use pgrx::prelude::*;
+use pgrx::{AllocatedByPostgres, PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback};
+
+use super::history;
+use super::users::Users;
+use crate::error::{Error, Result, sql};
+use crate::invalidation::{self, Event, Reason};
+use crate::pg::row::TriggerRow;
+use crate::pg::transaction::{self, CommandId};
+use crate::pg::{catalog, watch};
+use crate::settings;
+
+/// The argument of the trigger whose WHEN says: this change ends the user's sessions.
+const BUMP: &str = "bump";
+
+thread_local! {
+    static REASON: RefCell<Option<Reason>> = const { RefCell::new(None) };
+    static UPDATED: RefCell<Option<(CommandId, String)>> = const { RefCell::new(None) };
+    static MOVED: RefCell<HashMap<String, State>> = RefCell::default();
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What of a users row matters to a session.
+struct State {
+    id: String,
+    version: i64,
+    active: bool,
+}
+
+impl State {
+    /// None for a row without an id.
+    fn read(users: &Users, row: &TriggerRow<'_>) -> Option<Self> {
+        Some(Self {
+            id: row.text(&users.id_column)?,
+            version: row.bigint(&users.version_column).unwrap_or(0),
+            active: match &users.active_column {
+                Some(column) => row.boolean(column).unwrap_or(false),
+                None => true,
+            },
+        })
+    }
+
+    fn next_version(&self) -> i64 {
+        self.version.saturating_add(1)
+    }
+}
+
+/// Runs `body`; the events of the bumps in it carry `reason`.
+pub fn with_reason<T>(reason: Reason, body: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            REASON.set(None);
+        }
+    }
+    REASON.set(Some(reason));
+    let _reset = Reset;
+    body()
+}
+
+// ---- BEFORE ----------------------------------------------------------------------------------------
+
+#[pg_trigger(sql = false)]
+fn users_before_row<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
+    Ok(sql(AssertUnwindSafe(|| {
+        let attached = super::current()?;
+        let Some(users) = &attached.users else { return Ok(as_it_is(trigger)) };
+        let version = version_before(users, trigger)?;
+        with_version(trigger, &users.version_column, version)
+    })))
+}
+
+/// The row that an unconcerned row trigger returns.
+pub fn as_it_is<'a>(trigger: &'a PgTrigger<'a>) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
+    trigger.new().or_else(|| trigger.old())
+}
+
+/// NEW with its version column set; None leaves the row as it is.
+pub fn with_version<'a>(
+    trigger: &'a PgTrigger<'a>,
+    column: &str,
+    version: Option<i64>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>> {
+    match (version, TriggerRow::new(trigger)) {
+        (Some(version), Some(row)) => row.with_bigint(column, version).map(Some).ok_or_else(exhausted),
+        _ => Ok(as_it_is(trigger)),
+    }
+}
+
+/// Does the trigger's WHEN say that this change ends the sessions?
+pub fn is_bump(trigger: &PgTrigger<'_>) -> bool {
+    trigger.extra_args().is_ok_and(|arguments| arguments.iter().any(|argument| argument == BUMP))
+}
+
+/// The version after `old` and `new`: it never goes down, and a bump raises it.
+pub fn raised(old: i64, new: i64, bump: bool) -> Result<i64> {
+    let floor = if bump { old.checked_add(1).ok_or_else(exhausted)? } else { old };
+    Ok(new.max(floor))
+}
+
+fn exhausted() -> Error {
+    Error::Argument("the version column has reached the end of its type: make it a bigint".to_owned())
+}
+
+/// The version that NEW must have; None when it has it, or there is no NEW.
+fn version_before(users: &Users, trigger: &PgTrigger<'_>) -> Result<Option<i64>> {
+    let old = TriggerRow::old(trigger).and_then(|row| State::read(users, &row));
+    let Some(new_row) = TriggerRow::new(trigger) else {
+        if let Some(old) = old {
+            note_delete(old);
+        }
+        return Ok(None);
+    };
+    let Some(new) = State::read(users, &new_row) else { return Ok(None) };
+    let version = match &old {
+        None if is_moving(&new.id) => new.version,
+        None => new.version.max(history::floor(users, &new.id)),
+        Some(old) => {
+            note_update(&old.id);
+            let version = raised(old.version, new.version, is_bump(trigger))?;
+            if old.id == new.id { version } else { version.max(history::floor(users, &new.id)) }
+        }
+    };
+    let unchanged = new_row.bigint(&users.version_column) == Some(version);
+    Ok((!unchanged).then_some(version))
+}
+
+// ---- AFTER -----------------------------------------------------------------------------------------
+
+#[pg_trigger(sql = false)]
+fn users_after_row<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
+    sql(AssertUnwindSafe(|| {
+        let attached = super::current()?;
+        let Some(users) = &attached.users else { return Ok(()) };
+        let old = TriggerRow::old(trigger).and_then(|row| State::read(users, &row));
+        let new = TriggerRow::new(trigger).and_then(|row| State::read(users, &row));
+        match (old, new) {
+            (None, Some(new)) => match MOVED.with_borrow_mut(|moved| moved.remove(&new.id)) {
+                Some(old) => changed(&old, &new),
+                None => hold_floor(users, &new),
+            },
+            (Some(old), Some(new)) if old.id == new.id => changed(&old, &new),
+            (Some(old), Some(new)) => {
+                deleted(&old);
+                hold_floor(users, &new)
+            }
+            (Some(old), None) => {
+                if !MOVED.with_borrow(|moved| moved.contains_key(&old.id)) {
+                    deleted(&old);
+                }
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }));
+    Ok(as_it_is(trigger))
+}
+
+/// A row of that id was deleted by a transaction that committed between our BEFORE trigger and the
+/// insertion (which waited for it): the new row must still not start below the old one's end.
+fn hold_floor(users: &Users, new: &State) -> Result<()> {
+    let floor = history::floor(users, &new.id);
+    if new.version < floor {
+        users.raise(&new.id, floor);
+    }
+    Ok(())
+}
+
+fn changed(old: &State, new: &State) -> Result<()> {
+    let bumped = new.version != old.version;
+    let reason = match (bumped, old.active, new.active) {
+        (true, _, _) if REASON.with_borrow(Option::is_some) => REASON.with_borrow(Clone::clone),
+        (_, true, false) => Some(Reason::new("deactivated")),
+        (true, _, _) => Some(Reason::new("updated")),
+        (false, false, true) => Some(Reason::new("activated")),
+        _ => None,
+    };
+    let Some(reason) = reason else { return Ok(()) };
+    let event = Event::User { id: new.id.clone(), session_version: new.version, reason };
+    if !bumped {
+        invalidation::record(event);
+    } else if invalidation::record_user(event, 0) || needs_history() {
+        history::remember(&new.id, 0);
+    }
+    Ok(())
+}
+
+fn deleted(old: &State) {
+    let next_version = old.next_version();
+    let event = Event::User {
+        id: old.id.clone(),
+        session_version: next_version,
+        reason: Reason::new("deleted"),
+    };
+    if invalidation::record_user(event, next_version) || needs_history() {
+        history::remember(&old.id, next_version);
+    }
+}
+
+/// Must each user of a bulk be remembered by itself? Only for issuers that compare `iat`; the others are
+/// served by one mark for all.
+fn needs_history() -> bool {
+    crate::trust::current().map_or(true, |trust| trust.any_issued_at())
+}
+
+// ---- TRUNCATE --------------------------------------------------------------------------------------
+
+#[pg_trigger(sql = false)]
+fn users_before_truncate<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
+    let relation = trigger.relid()?;
+    sql(move || {
+        let attached = super::current()?;
+        if let (Some(users), Some(truncated)) = (&attached.users, catalog::relation(relation)) {
+            let threshold = if needs_history() { usize::MAX } else { settings::bulk_threshold() };
+            history::remember_all(users, &truncated.qualified_name, threshold);
+            invalidation::record(Event::Flush);
+        }
+        Ok(())
+    });
+    Ok(trigger.new())
+}
+
+#[pg_trigger(sql = false)]
+fn attached_tables_changed<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
+    let relation = trigger.relid()?;
+    sql(move || {
+        watch::announce(relation);
+        Ok(())
+    });
+    Ok(trigger.new().or_else(|| trigger.old()))
+}
+
+// ---- Rows that move between partitions -----------------------------------------------------------------
+//
+// An UPDATE that moves a row to another partition fires, for that row and in one command: BEFORE UPDATE,
+// BEFORE DELETE, BEFORE INSERT, and at its end AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was
+// not deleted. A BEFORE DELETE right after a BEFORE UPDATE of the same row in the same command is nothing else.
+
+fn note_update(id: &str) {
+    UPDATED.set(Some((transaction::current_command(), id.to_owned())));
+}
+
+fn note_delete(old: State) {
+    let moves = UPDATED.with_borrow(|updated| {
+        updated.as_ref().is_some_and(|(command, id)| *command == transaction::current_command() && *id == old.id)
+    });
+    if moves {
+        forget_moves_on_abort();
+        MOVED.with_borrow_mut(|moved| moved.insert(old.id.clone(), old));
+    }
+}
+
+fn is_moving(id: &str) -> bool {
+    MOVED.with_borrow(|moved| moved.contains_key(id))
+}
+
+/// A command that fails halfway leaves no AFTER trigger to forget its moves.
+fn forget_moves_on_abort() {
+    if WATCHING.replace(true) {
+        return;
+    }
+    let forget = || {
+        MOVED.take();
+    };
+    register_subxact_callback(PgSubXactCallbackEvent::AbortSub, move |_, _| forget());
+    for end in [PgXactCallbackEvent::Abort, PgXactCallbackEvent::Commit, PgXactCallbackEvent::Prepare] {
+        register_xact_callback(end, move || {
+            forget();
+            WATCHING.set(false);
+        });
+    }
+}

@@ -1,0 +1,155 @@
+//! One user's row: found by id as it is committed now, and bumped.
+
+use std::cell::OnceCell;
+
+use jose::{Refusal, UnixMicros};
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+
+use super::id::IdType;
+use crate::error::Result;
+use crate::pg::acting::ActingAs;
+use crate::pg::catalog::Relation;
+use crate::pg::plan::{Plan, Sees};
+
+/// The attached users table.
+pub struct Users {
+    /// Its schema, name and owner.
+    pub table: Relation,
+    /// The column of the id.
+    pub id_column: String,
+    id_type: IdType,
+    /// The column of the session version.
+    pub version_column: String,
+    /// The boolean column that says whether the user may have sessions.
+    pub active_column: Option<String>,
+    /// No new row starts lower.
+    pub version_floor: i64,
+    /// Any user may have been bumped at that time.
+    pub bumped_floor: Option<UnixMicros>,
+    find: OnceCell<Plan>,
+    bump: OnceCell<Plan>,
+}
+
+/// What a session depends on.
+pub struct Account {
+    /// As the id column prints it.
+    pub id: String,
+    /// The version that a token must carry.
+    pub session_version: i64,
+    /// May this user have sessions?
+    pub active: bool,
+}
+
+impl Users {
+    #[allow(clippy::too_many_arguments, reason = "the columns of one row, resolved")]
+    pub(super) fn new(
+        table: Relation,
+        id_column: String,
+        id_type: IdType,
+        version_column: String,
+        active_column: Option<String>,
+        version_floor: i64,
+        bumped_floor: Option<UnixMicros>,
+    ) -> Self {
+        Self {
+            table,
+            id_column,
+            id_type,
+            version_column,
+            active_column,
+            version_floor,
+            bumped_floor,
+            find: OnceCell::new(),
+            bump: OnceCell::new(),
+        }
+    }
+
+    /// The user's row as committed at this moment; None when nobody has the id. An id that two rows share
+    /// (nothing enforces that it is unique) is nobody's either.
+    pub fn find(&self, user_id: &str) -> Option<Account> {
+        let id = self.id_type.datum(user_id)?;
+        let _acting = ActingAs::reader(self.table.owner);
+        let plan = self.find.get_or_init(|| {
+            let active = match &self.active_column {
+                Some(column) => format!("u.{} IS TRUE", quote_identifier(column)),
+                None => "true".to_owned(),
+            };
+            let sql = format!(
+                "SELECT u.{id}::pg_catalog.text, coalesce(u.{version}, 0)::pg_catalog.int8, {active}
+                 FROM {table} AS u WHERE u.{id} OPERATOR(pg_catalog.=) $1 LIMIT 2",
+                id = quote_identifier(&self.id_column),
+                version = quote_identifier(&self.version_column),
+                table = self.table.qualified_name,
+            );
+            Plan::prepare(&sql, &[self.id_type.parameter()])
+        });
+        let mut accounts = plan.run(Sees::Latest, &[Some(id)], 0, |row| Account {
+            id: row.get(1).unwrap_or_default(),
+            session_version: row.get(2).unwrap_or(0),
+            active: row.get(3).unwrap_or(false),
+        });
+        accounts.pop().filter(|_| accounts.is_empty())
+    }
+
+    /// Raises the user's version by one and answers it. The table's triggers do the rest.
+    pub fn bump(&self, user_id: &str) -> Result<i64> {
+        let id = self.id_type.datum(user_id).ok_or(Refusal::UnknownUser)?;
+        let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
+        let plan = self.bump.get_or_init(|| {
+            let sql = format!(
+                "UPDATE {table} AS u SET {version} = coalesce(u.{version}, 0) OPERATOR(pg_catalog.+) 1
+                 WHERE u.{id} OPERATOR(pg_catalog.=) $1
+                 RETURNING u.{version}::pg_catalog.int8",
+                id = quote_identifier(&self.id_column),
+                version = quote_identifier(&self.version_column),
+                table = self.table.qualified_name,
+            );
+            Plan::prepare(&sql, &[self.id_type.parameter()])
+        });
+        plan.run(Sees::Transaction, &[Some(id)], 0, |row| row.get::<i64>(1).unwrap_or(0))
+            .pop()
+            .ok_or_else(|| Refusal::UnknownUser.into())
+    }
+
+    /// Raises the user's version to `floor` where it is lower.
+    pub fn raise(&self, user_id: &str, floor: i64) {
+        let Some(id) = self.id_type.datum(user_id) else { return };
+        let sql = format!(
+            "UPDATE {table} AS u SET {version} = $2
+             WHERE u.{id} OPERATOR(pg_catalog.=) $1
+               AND coalesce(u.{version}, 0) OPERATOR(pg_catalog.<) $2",
+            id = quote_identifier(&self.id_column),
+            version = quote_identifier(&self.version_column),
+            table = self.table.qualified_name,
+        );
+        let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
+        Plan::prepare(&sql, &[self.id_type.parameter(), pg_sys::INT8OID])
+            .run(Sees::Transaction, &[Some(id), floor.into_datum()], 0, |_| ());
+    }
+
+    /// Id and version of up to `limit` users in `table`, which is the users table or a partition of it.
+    pub fn versions(&self, table: &str, limit: usize) -> Vec<(String, i64)> {
+        let sql = format!(
+            "SELECT u.{id}::pg_catalog.text, coalesce(u.{version}, 0)::pg_catalog.int8 FROM {table} AS u
+             LIMIT {limit}",
+            id = quote_identifier(&self.id_column),
+            version = quote_identifier(&self.version_column),
+            limit = i64::try_from(limit).unwrap_or(i64::MAX),
+        );
+        let _acting = ActingAs::reader(self.table.owner);
+        Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
+            (row.get(1).unwrap_or_default(), row.get(2).unwrap_or(0))
+        })
+    }
+
+    /// The highest version of any user in `table`; 0 without users.
+    pub fn highest_version(&self, table: &str) -> i64 {
+        let sql = format!(
+            "SELECT pg_catalog.max(u.{version})::pg_catalog.int8 FROM {table} AS u",
+            version = quote_identifier(&self.version_column),
+        );
+        let _acting = ActingAs::reader(self.table.owner);
+        Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| row.get(1)).pop().flatten().unwrap_or(0)
+    }
+}

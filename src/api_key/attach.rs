@@ -1,0 +1,136 @@
+//! Binding the application's API-key table.
+
+use core::ffi::CStr;
+
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+
+use crate::accounts::{self, Attachment, Trigger, attach, detach, optional_column, require_column};
+use crate::error::{Error, Result, sql};
+
+const TEXT: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID];
+const TIMES: &[pg_sys::Oid] = &[pg_sys::TIMESTAMPOID, pg_sys::TIMESTAMPTZOID];
+const IDS: &[pg_sys::Oid] =
+    &[pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::UUIDOID, pg_sys::INT8OID, pg_sys::INT4OID];
+const ID_TYPES: &str = "text, varchar, uuid, bigint or integer";
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, reason = "the public signature")]
+fn attach_api_keys(
+    api_keys: Option<pg_sys::Oid>,
+    id_column: Option<&CStr>,
+    user_column: Option<&CStr>,
+    fingerprint_column: Option<&CStr>,
+    version_column: Option<&CStr>,
+    hash_column: Option<&CStr>,
+    prefix_column: Option<&CStr>,
+    active_column: Option<&CStr>,
+    expires_column: Option<&CStr>,
+    last_used_column: Option<&CStr>,
+) {
+    let name = accounts::name_argument;
+    let columns = Columns {
+        id: name(id_column),
+        user: name(user_column),
+        fingerprint: name(fingerprint_column),
+        version: name(version_column),
+        hash: name(hash_column),
+        prefix: name(prefix_column),
+        active: name(active_column),
+        expires: name(expires_column),
+        last_used: name(last_used_column),
+    };
+    sql(move || {
+        let relation = api_keys.ok_or_else(|| Error::Argument("api_keys must not be NULL".to_owned()))?;
+        attach(&columns.attachment(relation)?)
+    });
+}
+
+/// The arguments of `attach_api_keys`.
+struct Columns {
+    id: Option<String>,
+    user: Option<String>,
+    fingerprint: Option<String>,
+    version: Option<String>,
+    hash: Option<String>,
+    prefix: Option<String>,
+    active: Option<String>,
+    expires: Option<String>,
+    last_used: Option<String>,
+}
+
+impl Columns {
+    fn attachment(self, relation: pg_sys::Oid) -> Result<Attachment> {
+        accounts::check_table(relation)?;
+        let required = |name: Option<String>, argument: &str| {
+            name.ok_or_else(|| Error::Argument(format!("{argument} must not be NULL")))
+        };
+        let id = required(self.id, "id_column")?;
+        require_column(relation, &id, IDS, ID_TYPES)?;
+        let user = required(self.user, "user_column")?;
+        require_column(relation, &user, IDS, ID_TYPES)?;
+        let fingerprint = required(self.fingerprint, "fingerprint_column")?;
+        let version = required(self.version, "version_column")?;
+
+        let mut missing = Vec::new();
+        if crate::pg::catalog::column(relation, &fingerprint).is_none() {
+            missing.push((fingerprint.clone(), "text UNIQUE"));
+        } else {
+            require_column(relation, &fingerprint, TEXT, "text or varchar")?;
+        }
+        if crate::pg::catalog::column(relation, &version).is_none() {
+            missing.push((version.clone(), accounts::VERSION_DEFINITION));
+        } else {
+            require_column(relation, &version, accounts::VERSION_TYPES, "integer or bigint")?;
+        }
+
+        let optional = |named: Option<String>, customary, types, expected| {
+            optional_column(relation, named.as_deref(), customary, types, expected)
+        };
+        let text = "text or varchar";
+        let times = "timestamp or timestamptz";
+        let active = optional(self.active, "is_active", &[pg_sys::BOOLOID], "boolean")?;
+        let expires = optional(self.expires, "expires_at", TIMES, times)?;
+        Ok(Attachment {
+            kind: "api_keys",
+            relation,
+            missing,
+            triggers: triggers(&user, &fingerprint, &version, active.as_deref(), expires.as_deref()),
+            columns: vec![
+                ("id_column", Some(id)),
+                ("user_column", Some(user)),
+                ("fingerprint_column", Some(fingerprint)),
+                ("version_column", Some(version)),
+                ("hash_column", optional(self.hash, "key_hash", TEXT, text)?),
+                ("prefix_column", optional(self.prefix, "prefix", TEXT, text)?),
+                ("active_column", active),
+                ("expires_column", expires),
+                ("last_used_column", optional(self.last_used, "last_used_at", TIMES, times)?),
+            ],
+            bump_on: Vec::new(),
+        })
+    }
+}
+
+fn triggers(user: &str, fingerprint: &str, version: &str, active: Option<&str>, expires: Option<&str>) -> Vec<Trigger> {
+    const BEFORE_ROW: &str = "auth.api_keys_before_row()";
+    const AFTER_ROW: &str = "auth.api_keys_after_row()";
+    let trigger = |name, event, when, function| Trigger { name, event, when, function };
+    let tells = [user, fingerprint, version].into_iter().chain(active).chain(expires);
+    let tells: Vec<String> = tells.map(accounts::differs).collect();
+    let mut triggers = Vec::new();
+    if let Some(column) = active.map(quote_identifier) {
+        let ends = format!("OLD.{column} AND NEW.{column} IS NOT TRUE");
+        triggers.push(trigger("1_bump", "BEFORE UPDATE", Some(ends), "auth.api_keys_before_row('bump')"));
+    }
+    triggers.push(trigger("2_keep", "BEFORE UPDATE", Some(accounts::differs(version)), BEFORE_ROW));
+    triggers.push(trigger("5_updated", "AFTER UPDATE", Some(tells.join(" OR ")), AFTER_ROW));
+    triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
+    triggers.push(trigger("8_truncate", "AFTER TRUNCATE", None, "auth.api_keys_after_truncate()"));
+    triggers
+}
+
+#[pg_extern(sql = false)]
+fn detach_api_keys() {
+    sql(|| detach("api_keys").map(|_| ()));
+}

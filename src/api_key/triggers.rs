@@ -1,0 +1,86 @@
+//! Whatever way a key's row changes, listeners hear of it by its fingerprint.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::AllocatedByPostgres;
+use pgrx::prelude::*;
+
+use crate::accounts::{self, ApiKeys, as_it_is, is_bump, raised, with_version};
+use crate::error::sql;
+use crate::invalidation::{self, Event, Reason};
+use crate::pg::row::TriggerRow;
+
+#[pg_trigger(sql = false)]
+fn api_keys_before_row<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
+    Ok(sql(AssertUnwindSafe(|| {
+        let attached = accounts::current()?;
+        let (Some(keys), Some(old), Some(new)) =
+            (&attached.api_keys, TriggerRow::old(trigger), TriggerRow::new(trigger))
+        else {
+            return Ok(as_it_is(trigger));
+        };
+        let version = |row: &TriggerRow<'_>| row.bigint(&keys.version_column).unwrap_or(0);
+        let version = raised(version(&old), version(&new), is_bump(trigger))?;
+        with_version(trigger, &keys.version_column, Some(version))
+    })))
+}
+
+#[pg_trigger(sql = false)]
+fn api_keys_after_row<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
+    sql(AssertUnwindSafe(|| {
+        let attached = accounts::current()?;
+        if let (Some(keys), Some(old)) = (&attached.api_keys, TriggerRow::old(trigger)) {
+            let new = TriggerRow::new(trigger);
+            if let Some(event) = event(keys, &old, new.as_ref()) {
+                invalidation::record(event);
+            }
+        }
+        Ok(())
+    }));
+    Ok(as_it_is(trigger))
+}
+
+/// What a cache that holds the old row must hear. Events are keyed by the fingerprint that it has; a row
+/// that has none yet (the key was never used since the column exists) can only be met by a flush.
+fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> Option<Event> {
+    let active = |row: &TriggerRow<'_>| {
+        keys.active_column.as_ref().is_none_or(|column| row.boolean(column).unwrap_or(false))
+    };
+    let reason = match new {
+        None => "deleted",
+        Some(new) if active(old) && !active(new) => "deactivated",
+        Some(new) if !active(old) && active(new) => "activated",
+        Some(new) if only_fingerprint_filled(keys, old, new) => return None,
+        Some(_) => "updated",
+    };
+    Some(match old.text(&keys.fingerprint_column) {
+        Some(fingerprint) => Event::ApiKey {
+            fingerprint,
+            user_id: old.text(&keys.user_column).unwrap_or_default(),
+            reason: Reason::new(reason),
+        },
+        None => Event::Flush,
+    })
+}
+
+/// The back-fill of a missing fingerprint changes nothing that a cache could hold.
+fn only_fingerprint_filled(keys: &ApiKeys, old: &TriggerRow<'_>, new: &TriggerRow<'_>) -> bool {
+    let others = [Some(&keys.user_column), Some(&keys.version_column), keys.expires_column.as_ref()];
+    old.text(&keys.fingerprint_column).is_none()
+        && others.into_iter().flatten().all(|column| old.text(column) == new.text(column))
+}
+
+#[pg_trigger(sql = false)]
+fn api_keys_after_truncate<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
+    sql(|| {
+        invalidation::record(Event::Flush);
+        Ok(())
+    });
+    Ok(trigger.new())
+}

@@ -1,0 +1,165 @@
+//! The one error type of the extension, and the only place that maps it to SQLSTATE, DETAIL and HINT.
+//!
+//! Nothing here carries a token, a key, a secret or a claim: messages name rules and the
+//! administrator's own names (an issuer, a kid, a table, a column).
+
+use core::ffi::{CStr, c_char};
+use std::cell::{Cell, RefCell};
+
+use jose::{KeyError, Refusal};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// Why a call fails.
+#[derive(Debug)]
+pub enum Error {
+    /// A credential is refused: SQLSTATE 28000, DETAIL is the reason code.
+    Refused(Refusal),
+    /// Something is missing that an administrator sets up: SQLSTATE 55000, with the call to make.
+    NotSetUp(&'static str, &'static str),
+    /// A wrong argument: SQLSTATE 22023.
+    Argument(String),
+    /// The caller may not: SQLSTATE 42501.
+    Forbidden(String),
+}
+
+/// The result of everything that can be refused.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        Self::Argument(error.to_string())
+    }
+}
+
+impl Error {
+    /// No issuer was named and none is the default.
+    pub const NO_ISSUER: Self = Self::NotSetUp(
+        "no default issuer is set up",
+        "INSERT INTO auth.issuers (issuer, audience) VALUES ('https://api.example.com', '{example.com}');",
+    );
+    /// The issuer has no key to sign with.
+    pub const NO_KEY: Self = Self::NotSetUp(
+        "the issuer has no active signing key",
+        "SELECT auth.create_signing_key();",
+    );
+    /// No users table is attached, or the attached one is gone.
+    pub const NO_USERS: Self = Self::NotSetUp(
+        "no users table is attached",
+        "SELECT auth.attach_users('your_schema.users');",
+    );
+
+    fn report(self) -> ErrorReport {
+        let (code, message, detail, hint) = match self {
+            Self::Refused(refusal) => (
+                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+                refusal.explanation().to_owned(),
+                Some(refusal.code()),
+                None,
+            ),
+            Self::NotSetUp(message, hint) => (
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                message.to_owned(),
+                None,
+                Some(hint),
+            ),
+            Self::Argument(message) => {
+                (PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, None, None)
+            }
+            Self::Forbidden(message) => {
+                (PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message, None, None)
+            }
+        };
+        let mut report = ErrorReport::new(code, message, "auth_ext").set_domain(DOMAIN);
+        if let Some(detail) = detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = hint {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+
+    fn raise(self) -> ! {
+        self.report().report(PgLogLevel::ERROR);
+        unreachable!("reporting at ERROR does not return")
+    }
+}
+
+/// Runs the body of an SQL function: an error is raised as the mapping above says, and a panic,
+/// which would be a bug, as an internal error that names the place and nothing of the data.
+pub fn sql<T>(body: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> T {
+    let outcome = PgTryBuilder::new(body)
+        .catch_rust_panic(|_| {
+            let (file, line) = PANIC_PLACE.take();
+            ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                format!("internal error in auth_ext at {file}:{line}"),
+                "auth_ext",
+            )
+            .set_domain(DOMAIN)
+            .report(PgLogLevel::ERROR);
+            unreachable!("reporting at ERROR does not return")
+        })
+        .execute();
+    match outcome {
+        Ok(value) => value,
+        Err(error) => error.raise(),
+    }
+}
+
+/// Raises a WARNING about the administrator's own input.
+pub fn warn(message: String) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "auth_ext")
+        .set_domain(DOMAIN)
+        .report(PgLogLevel::WARNING);
+}
+
+/// The message domain of our reports, by which [`hide_statement`] knows them.
+const DOMAIN: &str = "auth_ext";
+const C_DOMAIN: &CStr = c"auth_ext";
+
+thread_local! {
+    static PANIC_PLACE: RefCell<(String, u32)> = const { RefCell::new((String::new(), 0)) };
+    static NEXT_LOG_HOOK: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
+}
+
+/// Replaces pgrx's panic hook, which captures a backtrace and puts it into the DETAIL that clients
+/// see when RUST_BACKTRACE is set, and hides our statements from the server log.
+pub fn init() {
+    std::panic::set_hook(Box::new(|info| {
+        if let Some(place) = info.location() {
+            PANIC_PLACE.replace((place.file().to_owned(), place.line()));
+        }
+    }));
+    // SAFETY: _PG_init runs once in a backend, which has one thread; the hook that was there is kept.
+    unsafe {
+        NEXT_LOG_HOOK.set(pg_sys::emit_log_hook);
+        pg_sys::emit_log_hook = Some(hide_statement);
+    }
+}
+
+/// The statement that failed may hold a token or a key as a literal: `log_min_error_statement` would
+/// write it to the server log, and so would a PL/pgSQL context. Our own errors go there without both.
+#[pg_guard]
+unsafe extern "C-unwind" fn hide_statement(error: *mut pg_sys::ErrorData) {
+    // SAFETY: PostgreSQL passes a valid ErrorData, whose domain is NULL or a NUL-terminated string.
+    unsafe {
+        if let Some(error) = error.as_mut()
+            && !error.domain.is_null()
+            && CStr::from_ptr(error.domain.cast::<c_char>()) == C_DOMAIN
+        {
+            error.hide_stmt = true;
+            error.hide_ctx = true;
+        }
+        if let Some(next) = NEXT_LOG_HOOK.get() {
+            next(error);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! An event and its payload: ids and versions only, no secret.
+
+use serde::Serialize;
+
+/// The channel of every event.
+pub const CHANNEL: &str = "auth_invalidation";
+
+/// The payload that says: whatever you cached, forget it.
+pub const FLUSH: &str = r#"{"v":1,"kind":"flush"}"#;
+
+/// PostgreSQL refuses payloads of 8000 bytes and more.
+const MAX_PAYLOAD: usize = 7999;
+const MAX_REASON: usize = 200;
+
+/// Why a user or key changed: one of the contract's words or the caller's own, cut to 200 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Reason(String);
+
+impl Reason {
+    /// Takes a reason, cut at a character's border.
+    pub fn new(reason: &str) -> Self {
+        Self(reason[..reason.floor_char_boundary(MAX_REASON)].to_owned())
+    }
+}
+
+/// What listeners are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A user's sessions or state changed.
+    User {
+        /// As the id column prints it.
+        id: String,
+        /// The version now; for a deleted user the one that a new row of that id would start at.
+        session_version: i64,
+        /// Why.
+        reason: Reason,
+    },
+    /// An API key changed.
+    ApiKey {
+        /// Lower-case hex SHA-256 of the key.
+        fingerprint: String,
+        /// Its owner.
+        user_id: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// An issuer's row, keys or kill switch changed.
+    Issuer {
+        /// Its name.
+        issuer: String,
+    },
+    /// Anything may have changed.
+    Flush,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    v: u8,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Event {
+    /// The JSON text that is sent; one that would not fit becomes a flush.
+    pub fn payload(&self) -> String {
+        serde_json::to_string(&Envelope { v: 1, event: self })
+            .ok()
+            .filter(|payload| payload.len() <= MAX_PAYLOAD)
+            .unwrap_or_else(|| FLUSH.to_owned())
+    }
+}

@@ -1,0 +1,134 @@
+//! The events of the running transaction.
+//!
+//! Each is remembered with its subtransaction, so that a rollback to a savepoint forgets it. Beyond
+//! `auth_ext.bulk_threshold` they are only counted: one flush takes the place of all when the transaction
+//! commits, and memory stays bounded.
+
+use std::cell::RefCell;
+
+use pgrx::fcinfo::direct_function_call_as_datum;
+use pgrx::prelude::*;
+use pgrx::{PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback};
+
+use super::event::{CHANNEL, Event, FLUSH};
+use crate::accounts;
+use crate::pg::transaction;
+use crate::settings::{self, Notify};
+
+#[derive(Default)]
+struct Pending {
+    registered: bool,
+    events: Vec<(pg_sys::SubTransactionId, Event)>,
+    bulks: Vec<Bulk>,
+}
+
+/// What was beyond the threshold in one subtransaction.
+struct Bulk {
+    subtransaction: pg_sys::SubTransactionId,
+    /// Deleted users of this bulk start no lower when they come back.
+    version_floor: i64,
+    /// Were users among it?
+    users: bool,
+}
+
+thread_local! {
+    static PENDING: RefCell<Pending> = RefCell::default();
+}
+
+/// Remembers an event until the transaction commits. False when the transaction has become a bulk, so that
+/// the event itself was not kept.
+pub fn record(event: Event) -> bool {
+    register();
+    PENDING.with_borrow_mut(|pending| {
+        let subtransaction = transaction::current_subtransaction();
+        if pending.events.len() < settings::bulk_threshold() {
+            pending.events.push((subtransaction, event));
+            return true;
+        }
+        pending.bulk(subtransaction);
+        false
+    })
+}
+
+/// The same for a user's event. `next_version` is what a new row of a deleted user's id must start at.
+pub fn record_user(event: Event, next_version: i64) -> bool {
+    let kept = record(event);
+    if !kept {
+        PENDING.with_borrow_mut(|pending| {
+            let bulk = pending.bulk(transaction::current_subtransaction());
+            bulk.users = true;
+            bulk.version_floor = bulk.version_floor.max(next_version);
+        });
+    }
+    kept
+}
+
+/// The version that no new row starts below, because of this transaction's own bulk deletions.
+pub fn bulk_version_floor() -> i64 {
+    PENDING.with_borrow(|pending| {
+        pending.bulks.iter().map(|bulk| bulk.version_floor).max().unwrap_or(0)
+    })
+}
+
+impl Pending {
+    fn bulk(&mut self, subtransaction: pg_sys::SubTransactionId) -> &mut Bulk {
+        let found = self.bulks.iter().position(|bulk| bulk.subtransaction == subtransaction);
+        let index = found.unwrap_or_else(|| {
+            self.bulks.push(Bulk { subtransaction, version_floor: 0, users: false });
+            self.bulks.len() - 1
+        });
+        &mut self.bulks[index]
+    }
+
+    fn forget(&mut self, aborted: pg_sys::SubTransactionId) {
+        self.events.retain(|(subtransaction, _)| *subtransaction < aborted);
+        self.bulks.retain(|bulk| bulk.subtransaction < aborted);
+    }
+}
+
+/// Hooks into the transaction, once in each.
+fn register() {
+    if PENDING.with_borrow_mut(|pending| core::mem::replace(&mut pending.registered, true)) {
+        return;
+    }
+    register_xact_callback(PgXactCallbackEvent::PreCommit, || deliver(true));
+    // Postgres cannot PREPARE a transaction that notifies; ours must not break one that bumps.
+    register_xact_callback(PgXactCallbackEvent::PrePrepare, || deliver(false));
+    register_xact_callback(PgXactCallbackEvent::Abort, clear);
+    register_xact_callback(PgXactCallbackEvent::Commit, clear);
+    register_xact_callback(PgXactCallbackEvent::Prepare, clear);
+    register_subxact_callback(PgSubXactCallbackEvent::AbortSub, |aborted, _parent| {
+        PENDING.with_borrow_mut(|pending| pending.forget(aborted));
+    });
+}
+
+fn clear() {
+    PENDING.take();
+}
+
+/// Before the commit: settles what a bulk leaves behind, and queues the notifications.
+fn deliver(may_notify: bool) {
+    let (events, bulks) = PENDING.with_borrow_mut(|pending| {
+        (core::mem::take(&mut pending.events), core::mem::take(&mut pending.bulks))
+    });
+    if let Some(floor) = bulks.iter().filter(|bulk| bulk.users).map(|bulk| bulk.version_floor).max() {
+        accounts::settle_bulk(floor);
+    }
+    if !may_notify || settings::notify() == Notify::off {
+        return;
+    }
+    if bulks.is_empty() && !events.iter().any(|(_, event)| *event == Event::Flush) {
+        for (_, event) in &events {
+            send(&event.payload());
+        }
+    } else if !(events.is_empty() && bulks.is_empty()) {
+        send(FLUSH);
+    }
+}
+
+fn send(payload: &str) {
+    // SAFETY: pg_notify takes two text values and returns void; called inside a transaction.
+    unsafe {
+        direct_function_call_as_datum(pg_sys::pg_notify, &[CHANNEL.into_datum(), payload.into_datum()]);
+    }
+}

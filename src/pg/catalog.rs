@@ -1,0 +1,93 @@
+//! Look-ups in PostgreSQL's catalogs.
+
+use core::ffi::CStr;
+
+use pgrx::prelude::*;
+
+/// The oid of a table of schema `auth`; InvalidOid when there is none.
+pub fn auth_relation(name: &CStr) -> pg_sys::Oid {
+    // SAFETY: both take NUL-terminated names and answer InvalidOid for what is missing.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"auth".as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    }
+}
+
+/// Who owns the extension's tables, and so runs its internal queries.
+pub fn extension_owner() -> pg_sys::Oid {
+    relation(auth_relation(c"issuers")).map_or(pg_sys::InvalidOid, |relation| relation.owner)
+}
+
+/// What the catalogs say of a relation.
+pub struct Relation {
+    /// Its owner.
+    pub owner: pg_sys::Oid,
+    /// Its schema's name.
+    pub schema: String,
+    /// Its name, qualified and quoted.
+    pub qualified_name: String,
+    /// `r`, `p`, … as in `pg_class.relkind`.
+    pub kind: u8,
+    /// Is it a partition of another table?
+    pub is_partition: bool,
+    /// `p`, `u` or `t` as in `pg_class.relpersistence`.
+    pub persistence: u8,
+}
+
+/// Looks a relation up; None when it is gone.
+pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
+    // SAFETY: a syscache look-up by oid; the tuple is read before it is released; get_namespace_name
+    // gives NULL or a palloc'd string.
+    unsafe {
+        #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid));
+        if tuple.is_null() {
+            return None;
+        }
+        let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
+        let name = CStr::from_ptr(form.relname.data.as_ptr()).to_string_lossy().into_owned();
+        let schema = pg_sys::get_namespace_name(form.relnamespace);
+        let found = (!schema.is_null()).then(|| {
+            let schema = CStr::from_ptr(schema).to_string_lossy().into_owned();
+            Relation {
+                owner: form.relowner,
+                qualified_name: pgrx::spi::quote_qualified_identifier(&schema, &name),
+                schema,
+                kind: form.relkind.cast_unsigned(),
+                is_partition: form.relispartition,
+                persistence: form.relpersistence.cast_unsigned(),
+            }
+        });
+        pg_sys::ReleaseSysCache(tuple);
+        found
+    }
+}
+
+/// What the catalogs say of a column.
+#[derive(Clone, Copy)]
+pub struct Column {
+    /// Its type, a domain resolved to what it is over.
+    pub type_oid: pg_sys::Oid,
+    /// Is it `GENERATED ALWAYS AS (…)`?
+    pub generated: bool,
+}
+
+/// Looks a column up by name; None when there is none.
+pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: SearchSysCacheAttName skips dropped columns; the tuple is read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCacheAttName(relation, name.as_ptr());
+        if tuple.is_null() {
+            return None;
+        }
+        let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
+        let found = (form.attnum > 0).then(|| Column {
+            type_oid: pg_sys::getBaseType(form.atttypid),
+            generated: form.attgenerated != 0,
+        });
+        pg_sys::ReleaseSysCache(tuple);
+        found
+    }
+}

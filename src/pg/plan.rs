@@ -1,0 +1,152 @@
+//! Kept plans over SPI, with a snapshot that the caller chooses.
+
+use std::ffi::CString;
+
+use pgrx::prelude::*;
+
+use super::acting::ActingAs;
+
+/// What a query sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    /// What is committed at this moment, and the transaction's own changes, also inside a REPEATABLE
+    /// READ transaction that began earlier. Reads only.
+    Latest,
+    /// What any command of this transaction would see. May write.
+    Transaction,
+}
+
+/// A plan that lives as long as the value, run through `SPI_execute_snapshot` as PostgreSQL's own
+/// foreign-key checks are.
+pub struct Plan {
+    plan: pg_sys::SPIPlanPtr,
+    arguments: usize,
+}
+
+/// A row of a result, valid inside the closure that reads it.
+pub struct Row {
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+}
+
+impl Plan {
+    /// Prepares `sql`, whose parameters have the types `arguments`. A syntax error is raised.
+    pub fn prepare(sql: &str, arguments: &[pg_sys::Oid]) -> Self {
+        let sql = CString::new(sql).unwrap_or_default();
+        let mut types = arguments.to_vec();
+        let count = i32::try_from(types.len()).unwrap_or(0);
+        Spi::connect(|_| {
+            // SAFETY: inside an SPI connection; the arrays outlive the call; the plan is kept at once,
+            // so that it survives SPI_finish.
+            let plan = unsafe {
+                let plan = pg_sys::SPI_prepare(sql.as_ptr(), count, types.as_mut_ptr());
+                if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+                    error!("auth_ext could not prepare an internal query");
+                }
+                plan
+            };
+            Self { plan, arguments: arguments.len() }
+        })
+    }
+
+    /// Runs the plan for `arguments` (None is NULL), and `read`s each row. At most `limit` rows
+    /// (0: all).
+    pub fn run<T>(
+        &self,
+        sees: Sees,
+        arguments: &[Option<pg_sys::Datum>],
+        limit: i64,
+        mut read: impl FnMut(&Row) -> T,
+    ) -> Vec<T> {
+        assert_eq!(arguments.len(), self.arguments, "arguments of an internal query");
+        let mut values: Vec<pg_sys::Datum> =
+            arguments.iter().map(|value| value.unwrap_or(pg_sys::Datum::from(0))).collect();
+        let nulls: Vec<core::ffi::c_char> = arguments
+            .iter()
+            .map(|value| if value.is_some() { b' ' } else { b'n' }.cast_signed())
+            .collect();
+        Spi::connect(|_| {
+            // SAFETY: inside an SPI connection; plan and arrays outlive the call; the latest snapshot is
+            // registered with the executor by SPI, and pushed here only to plan under it.
+            let status = unsafe {
+                let read_only = sees == Sees::Latest;
+                let snapshot = if read_only { pg_sys::GetLatestSnapshot() } else { core::ptr::null_mut() };
+                if read_only {
+                    pg_sys::PushActiveSnapshot(snapshot);
+                }
+                let status = pg_sys::SPI_execute_snapshot(
+                    self.plan,
+                    values.as_mut_ptr(),
+                    nulls.as_ptr(),
+                    if read_only { pg_sys::GetActiveSnapshot() } else { snapshot },
+                    core::ptr::null_mut(),
+                    read_only,
+                    true,
+                    limit,
+                );
+                if read_only {
+                    pg_sys::PopActiveSnapshot();
+                }
+                status
+            };
+            if status < 0 {
+                error!("auth_ext could not run an internal query");
+            }
+            rows(&mut read)
+        })
+    }
+}
+
+/// Reads the rows of the last SPI command.
+fn rows<T>(read: &mut impl FnMut(&Row) -> T) -> Vec<T> {
+    // SAFETY: SPI_tuptable is NULL or the result of the command that just ran in this connection, with
+    // SPI_processed tuples in `vals`.
+    unsafe {
+        let Some(table) = pg_sys::SPI_tuptable.as_ref() else { return Vec::new() };
+        let count = usize::try_from(pg_sys::SPI_processed).unwrap_or(0);
+        (0..count)
+            .map(|i| read(&Row { tuple: *table.vals.add(i), descriptor: table.tupdesc }))
+            .collect()
+    }
+}
+
+impl Row {
+    /// Column `number` (from 1) as `T`, which must be its type; None for NULL.
+    pub fn get<T: FromDatum>(&self, number: i32) -> Option<T> {
+        let mut is_null = true;
+        // SAFETY: tuple and descriptor belong together and live while the closure runs; a column that
+        // does not exist is reported as NULL. T copies what it needs.
+        unsafe {
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, number, &mut is_null);
+            T::from_datum(datum, is_null)
+        }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: kept by `prepare`, freed once; not when the backend exits, which frees everything.
+        unsafe {
+            if !pg_sys::proc_exit_inprogress {
+                pg_sys::SPI_freeplan(self.plan);
+            }
+        }
+    }
+}
+
+/// Runs a query of the extension's own tables once, as their owner.
+pub fn query<T>(
+    sees: Sees,
+    sql: &str,
+    arguments: &[(pg_sys::Oid, Option<pg_sys::Datum>)],
+    read: impl FnMut(&Row) -> T,
+) -> Vec<T> {
+    let _acting = ActingAs::writer(super::catalog::extension_owner(), None);
+    let (types, values): (Vec<_>, Vec<_>) = arguments.iter().copied().unzip();
+    Plan::prepare(sql, &types).run(sees, &values, 0, read)
+}
+
+/// A text argument of [`query`].
+pub fn text(value: impl IntoDatum) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
+    (pg_sys::TEXTOID, value.into_datum())
+}

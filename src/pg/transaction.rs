@@ -1,0 +1,36 @@
+//! Which transaction and command is running.
+
+use pgrx::prelude::*;
+
+/// Names one command of one transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CommandId {
+    transaction: pg_sys::TransactionId,
+    command: pg_sys::CommandId,
+}
+
+/// The running command. Assigns a transaction id: for triggers of writing commands only.
+pub fn current_command() -> CommandId {
+    // SAFETY: inside a transaction, as triggers are.
+    unsafe {
+        CommandId {
+            transaction: pg_sys::GetTopTransactionId(),
+            command: pg_sys::GetCurrentCommandId(false),
+        }
+    }
+}
+
+/// The current subtransaction; ids grow, so what an aborted one and its children did has its id or more.
+pub fn current_subtransaction() -> pg_sys::SubTransactionId {
+    // SAFETY: reads a variable of the running transaction.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// Runs `body` with a snapshot, which callbacks at the end of a transaction don't have.
+pub fn with_snapshot(body: impl FnOnce()) {
+    // SAFETY: inside a transaction that has not ended; popped again, or by its abort after an error.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    body();
+    // SAFETY: the snapshot pushed above is on top again.
+    unsafe { pg_sys::PopActiveSnapshot() };
+}

@@ -1,0 +1,74 @@
+//! Every `auth_ext.*` parameter. A superuser may SET them, an ordinary role may not.
+
+use core::ffi::CStr;
+
+use pgrx::prelude::*;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+/// How committed changes reach listeners (`auth_ext.notify`).
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types, reason = "the names are the values a user types")]
+pub enum Notify {
+    /// The changing transaction sends the notification itself, when it commits.
+    inline,
+    /// Nothing is sent.
+    off,
+}
+
+static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::inline);
+static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
+static BULK_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(1000);
+
+/// Defines the parameters and reserves the prefix, so that a misspelt one is an error.
+pub fn init() {
+    GucRegistry::define_enum_guc(
+        c"auth_ext.notify",
+        c"How committed changes are announced on channel auth_invalidation.",
+        c"inline: by the changing transaction, when it commits. off: not at all.",
+        &NOTIFY,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
+    define_int(
+        c"auth_ext.max_token_size",
+        c"A longer token is refused as too_large before any decoding.",
+        &MAX_TOKEN_SIZE,
+        256..=16 * 1024 * 1024,
+        GucFlags::UNIT_BYTE,
+    );
+    define_int(
+        c"auth_ext.bulk_threshold",
+        c"A transaction that touches more users than this sends one flush in place of its events.",
+        &BULK_THRESHOLD,
+        1..=1_000_000,
+        GucFlags::empty(),
+    );
+    // SAFETY: the argument is a NUL-terminated string; called from _PG_init, as PostgreSQL asks.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"auth_ext".as_ptr()) };
+}
+
+fn define_int(
+    name: &'static CStr,
+    description: &'static CStr,
+    setting: &'static GucSetting<i32>,
+    range: core::ops::RangeInclusive<i32>,
+    unit: GucFlags,
+) {
+    let (min, max) = range.into_inner();
+    GucRegistry::define_int_guc(name, description, c"", setting, min, max, GucContext::Suset, unit);
+}
+
+/// `auth_ext.notify`.
+pub fn notify() -> Notify {
+    NOTIFY.get()
+}
+
+/// `auth_ext.max_token_size`, in octets.
+pub fn max_token_size() -> usize {
+    usize::try_from(MAX_TOKEN_SIZE.get()).unwrap_or(0)
+}
+
+/// `auth_ext.bulk_threshold`, in users.
+pub fn bulk_threshold() -> usize {
+    usize::try_from(BULK_THRESHOLD.get()).unwrap_or(0)
+}

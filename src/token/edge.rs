@@ -1,0 +1,122 @@
+//! The SQL functions of tokens. Declared in `sql/functions.sql`.
+
+use std::panic::AssertUnwindSafe;
+
+use jose::{Purpose, Refusal};
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::prelude::*;
+
+use super::issue::{self, Request};
+use super::report::{Report, report};
+use super::verify::{decode, parse};
+use crate::error::{Error, Result, sql};
+use crate::pg::clock;
+use crate::pg::json::JsonText;
+
+#[pg_extern(sql = false)]
+fn verify_jwt(token: &str) -> JsonText {
+    sql(|| {
+        let now = clock::now();
+        let signed = decode(token, now)?;
+        let claims = signed.claims(Purpose::Access, now)?;
+        signed.session(&claims)?;
+        Ok(JsonText(signed.token.payload_json().to_owned()))
+    })
+}
+
+#[pg_extern(sql = false)]
+fn verify_jwt_claims(token: &str) -> JsonText {
+    sql(|| {
+        let now = clock::now();
+        let signed = decode(token, now)?;
+        signed.claims(Purpose::Access, now)?;
+        Ok(JsonText(signed.token.payload_json().to_owned()))
+    })
+}
+
+#[pg_extern(sql = false)]
+fn decode_jwt(token: &str) -> JsonText {
+    sql(|| {
+        let token = parse(token)?;
+        Ok(JsonText(format!(
+            r#"{{"header":{},"payload":{}}}"#,
+            token.header_json(),
+            token.payload_json()
+        )))
+    })
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns of the contract")]
+fn check_jwt(
+    token: Option<&str>,
+    device: Option<JsonText>,
+) -> TableIterator<
+    'static,
+    (
+        name!(valid, bool),
+        name!(reason, Option<String>),
+        name!(user_id, Option<String>),
+        name!(session_version, Option<i64>),
+        name!(current_session_version, Option<i64>),
+        name!(issued_at, Option<TimestampWithTimeZone>),
+        name!(expires_at, Option<TimestampWithTimeZone>),
+        name!(token_id, Option<String>),
+        name!(issuer, Option<String>),
+        name!(kid, Option<String>),
+        name!(claims, Option<JsonText>),
+    ),
+> {
+    let report = sql(AssertUnwindSafe(|| {
+        let device_hash = device_hash(device)?;
+        match token {
+            Some(token) => report(token, device_hash.as_deref(), clock::now()),
+            None => Ok(Report { reason: Some(Refusal::Malformed), ..Report::default() }),
+        }
+    }));
+    TableIterator::once((
+        report.reason.is_none(),
+        report.reason.map(|refusal| refusal.code().to_owned()),
+        report.user_id,
+        report.session_version,
+        report.current_session_version,
+        report.issued_at,
+        report.expires_at,
+        report.token_id,
+        report.issuer,
+        report.kid,
+        report.claims,
+    ))
+}
+
+#[pg_extern(sql = false)]
+fn issue_jwt(
+    user_id: Option<&str>,
+    session_version: Option<i64>,
+    ttl: Option<Interval>,
+    device: Option<JsonText>,
+    claims: Option<JsonText>,
+    issuer: Option<&str>,
+) -> String {
+    sql(AssertUnwindSafe(|| {
+        let claims = claims.unwrap_or_else(|| JsonText("{}".to_owned()));
+        let request = Request {
+            user_id: user_id.ok_or(Refusal::UnknownUser)?,
+            session_version,
+            ttl: ttl.as_ref().map(clock::micros).transpose()?,
+            device_hash: device_hash(device)?,
+            claims: &claims.0,
+            issuer,
+        };
+        issue::issue(&request, clock::now())
+    }))
+}
+
+/// The hash of a device's fingerprint; None for none or an empty one.
+fn device_hash(device: Option<JsonText>) -> Result<Option<String>> {
+    match device {
+        None => Ok(None),
+        Some(device) => jose::device_hash(&device.0)
+            .map_err(|_| Error::Argument("device must be a JSON object, nested at most 32 deep".to_owned())),
+    }
+}

@@ -1,0 +1,137 @@
+//! Issuing a token: the issuer's rules and the user's row make its claims. Writes nothing.
+
+use jose::{Refusal, Rules, SessionCheck, UnixMicros};
+use serde_json::{Map, Value, json};
+
+use crate::accounts;
+use crate::error::{Error, Result};
+use crate::settings;
+use crate::trust::{self, Issuer};
+
+/// What the caller of `issue_jwt` asked for.
+pub struct Request<'a> {
+    /// Whose token it is.
+    pub user_id: &'a str,
+    /// The version, where the caller has it.
+    pub session_version: Option<i64>,
+    /// Lifetime in microseconds; None is the issuer's `token_ttl`.
+    pub ttl: Option<i64>,
+    /// The hash of the device that the token is bound to.
+    pub device_hash: Option<String>,
+    /// Further claims: the text of a JSON object.
+    pub claims: &'a str,
+    /// None is the default issuer.
+    pub issuer: Option<&'a str>,
+}
+
+const SECOND: i64 = 1_000_000;
+
+/// Makes and signs the token.
+pub fn issue(request: &Request<'_>, now: UnixMicros) -> Result<String> {
+    let trust = trust::current()?;
+    let issuer = trust.named(request.issuer)?;
+    let rules = &issuer.rules;
+    let extra = extra_claims(rules, request.claims)?;
+    let key = issuer.active_key()?;
+    let subject = subject(rules, request)?;
+    let payload = payload(issuer, request, &subject, extra, now)?;
+    let token = jose::sign_compact(&key.key, Some(&key.kid), "JWT", &payload)?;
+    // What we sign must be what we would accept: size, nesting, numbers.
+    if token.len() > settings::max_token_size() || jose::Token::decode(&token).is_err() {
+        return Err(Error::Argument("the claims are too large or too deep for a token".to_owned()));
+    }
+    Ok(token)
+}
+
+/// User and version, as the token will say them.
+struct Subject {
+    user_id: String,
+    session_version: Option<i64>,
+}
+
+/// With a version given the users table is not read; without, it is.
+fn subject(rules: &Rules, request: &Request<'_>) -> Result<Subject> {
+    if request.user_id.is_empty() {
+        return Err(Refusal::UnknownUser.into());
+    }
+    if let Some(version) = request.session_version {
+        if version < 0 {
+            return Err(Error::Argument("session_version must not be negative".to_owned()));
+        }
+        return Ok(Subject { user_id: request.user_id.to_owned(), session_version: Some(version) });
+    }
+    if rules.session_check == SessionCheck::None {
+        return Ok(Subject { user_id: request.user_id.to_owned(), session_version: None });
+    }
+    let attached = accounts::current()?;
+    let account = attached.users()?.find(request.user_id).ok_or(Refusal::UnknownUser)?;
+    if !account.active {
+        return Err(Refusal::InactiveUser.into());
+    }
+    Ok(Subject { user_id: account.id, session_version: Some(account.session_version) })
+}
+
+/// The caller's claims without their braces, after a check that they hold none of ours.
+fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
+    let not_an_object = || Error::Argument("claims must be a JSON object".to_owned());
+    let members = jose::member_names(claims).ok_or_else(not_an_object)?;
+    let reserved = ["iss", "aud", "exp", "nbf", "iat", "jti", "device_hash", &rules.user_claim, &rules.version_claim];
+    if let Some(taken) = reserved.into_iter().find(|reserved| members.iter().any(|name| name == reserved)) {
+        return Err(Error::Argument(format!("claims must not hold \"{taken}\": the function sets it")));
+    }
+    claims
+        .trim()
+        .strip_prefix('{')
+        .and_then(|inner| inner.strip_suffix('}'))
+        .ok_or_else(not_an_object)
+}
+
+/// The payload's JSON text. The caller's claims are spliced in as text, so that numbers of any size survive.
+fn payload(issuer: &Issuer, request: &Request<'_>, subject: &Subject, extra: &str, now: UnixMicros) -> Result<String> {
+    let rules = &issuer.rules;
+    let issued_at = issued_at(rules, now);
+    let ttl = request.ttl.unwrap_or(issuer.token_ttl);
+    let expires_at = now
+        .0
+        .checked_add(ttl)
+        .map(|micros| micros.div_euclid(SECOND))
+        .filter(|seconds| (0..=LAST_SECOND).contains(seconds))
+        .ok_or_else(|| Error::Argument("ttl is out of range".to_owned()))?;
+
+    let mut claims = Map::new();
+    claims.insert("iss".to_owned(), json!(rules.issuer));
+    if !rules.audience.is_empty() {
+        claims.insert("aud".to_owned(), json!(rules.audience));
+    }
+    claims.insert(rules.user_claim.clone(), json!(subject.user_id));
+    if let Some(version) = subject.session_version {
+        claims.insert(rules.version_claim.clone(), json!(version));
+    }
+    claims.insert("iat".to_owned(), issued_at);
+    claims.insert("exp".to_owned(), json!(expires_at));
+    claims.insert("jti".to_owned(), json!(jose::random_uuid()?));
+    if let Some(device_hash) = &request.device_hash {
+        claims.insert("device_hash".to_owned(), json!(device_hash));
+    }
+    let own = Value::Object(claims).to_string();
+    let own = own.strip_suffix('}').unwrap_or(&own);
+    let comma = if extra.trim().is_empty() { "" } else { "," };
+    Ok(format!("{own}{comma}{extra}}}"))
+}
+
+/// The last second of year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Whole seconds, as other libraries write them; but in the second of a kill switch the fraction too, so
+/// that the token of a user who logs in again right after it is not older than it.
+fn issued_at(rules: &Rules, now: UnixMicros) -> Value {
+    let seconds = now.0.div_euclid(SECOND);
+    match rules.not_before {
+        Some(cutoff) if cutoff <= now && cutoff.0.div_euclid(SECOND) == seconds && cutoff.0 % SECOND != 0 => {
+            let micros = now.0.rem_euclid(SECOND);
+            // Parsed from text, as a sum of floats would not be exact.
+            serde_json::from_str(&format!("{seconds}.{micros:06}")).unwrap_or_else(|_| json!(seconds))
+        }
+        _ => json!(seconds),
+    }
+}

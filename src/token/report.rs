@@ -1,0 +1,83 @@
+//! `check_jwt`: the outcome of a verification as a row.
+
+use std::borrow::Cow;
+
+use jose::{Purpose, Refusal, UnixMicros};
+use pgrx::datum::TimestampWithTimeZone;
+
+use super::verify::{Signed, decode};
+use crate::accounts;
+use crate::error::{Error, Result};
+use crate::pg::clock;
+use crate::pg::json::JsonText;
+
+/// The columns of `check_jwt`, in order. What the token says is filled in once its signature holds.
+#[derive(Default)]
+pub struct Report {
+    pub reason: Option<Refusal>,
+    pub user_id: Option<String>,
+    pub session_version: Option<i64>,
+    pub current_session_version: Option<i64>,
+    pub issued_at: Option<TimestampWithTimeZone>,
+    pub expires_at: Option<TimestampWithTimeZone>,
+    pub token_id: Option<String>,
+    pub issuer: Option<String>,
+    pub kid: Option<String>,
+    pub claims: Option<JsonText>,
+}
+
+/// Verifies a token and reports; only what is not the token's fault is an error.
+///
+/// `device_hash` is the hash of the device that presents the token, where the caller told it.
+pub fn report(text: &str, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
+    match decode(text, now) {
+        Ok(signed) => said(&signed, device_hash, now),
+        Err(Error::Refused(refusal)) => Ok(Report { reason: Some(refusal), ..Report::default() }),
+        Err(error) => Err(error),
+    }
+}
+
+fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
+    let (token, rules) = (&signed.token, &signed.issuer.rules);
+    let time = |time: Result<Option<UnixMicros>, Refusal>| {
+        time.ok().flatten().and_then(clock::to_timestamptz)
+    };
+    let mut report = Report {
+        reason: None,
+        user_id: token.user(rules).ok().flatten().map(Cow::into_owned),
+        session_version: token.session_version(rules).ok().map(Option::unwrap_or_default),
+        current_session_version: None,
+        issued_at: time(token.issued_at()),
+        expires_at: time(token.expires_at()),
+        token_id: token.token_id().ok().flatten().map(Cow::into_owned),
+        issuer: Some(rules.issuer.clone()),
+        kid: Some(token.kid().to_owned()),
+        claims: Some(JsonText(token.payload_json().to_owned())),
+    };
+    let outcome = signed.claims(Purpose::Access, now).and_then(|claims| {
+        claims.on_device(device_hash)?;
+        signed.session(&claims)
+    });
+    match outcome {
+        Ok(session) => {
+            report.user_id = session.user_id.or(report.user_id);
+            report.current_session_version = session.current_version;
+        }
+        Err(Error::Refused(refusal)) => {
+            report.reason = Some(refusal);
+            report.current_session_version = current_version(refusal, report.user_id.as_deref())?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(report)
+}
+
+/// A cache that holds an older version deletes its entry at once when it is told the current one.
+fn current_version(refusal: Refusal, user_id: Option<&str>) -> Result<Option<i64>> {
+    match (refusal, user_id) {
+        (Refusal::SessionVersionMismatch | Refusal::InactiveUser, Some(user_id)) => {
+            Ok(accounts::current()?.users()?.find(user_id).map(|account| account.session_version))
+        }
+        _ => Ok(None),
+    }
+}

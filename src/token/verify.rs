@@ -1,0 +1,50 @@
+//! The pipeline: decode → claims → session. Each step needs what the one before it made.
+
+use std::rc::Rc;
+
+use jose::{Claims, Purpose, Refusal, Token, UnixMicros, Verified};
+
+use super::session::{self, Session};
+use crate::error::{Error, Result};
+use crate::settings;
+use crate::trust::{self, Issuer};
+
+/// A token whose signature holds, with the issuer that made it. Nothing is said yet about its claims.
+pub struct Signed<'t> {
+    /// The verified token.
+    pub token: Verified<'t>,
+    /// Whose rules apply to it.
+    pub issuer: Rc<Issuer>,
+}
+
+/// Takes the text of a token apart, if it is not too large.
+pub fn parse(text: &str) -> Result<Token<'_>> {
+    if text.len() > settings::max_token_size() {
+        return Err(Refusal::TooLarge.into());
+    }
+    Ok(Token::decode(text)?)
+}
+
+/// Step 1: the signature. `iss` picks the issuer, `kid` its key.
+pub fn decode(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
+    let token = parse(text)?;
+    let trust = trust::current()?;
+    if trust.is_empty() {
+        return Err(Error::NO_ISSUER);
+    }
+    let issuer = Rc::clone(trust.issuer(&token.issuer()?).ok_or(Refusal::WrongIssuer)?);
+    let token = issuer.keys.verify(token, now)?;
+    Ok(Signed { token, issuer })
+}
+
+impl Signed<'_> {
+    /// Step 2: the claims, by the issuer's rules and the clock. No table is read.
+    pub fn claims(&self, purpose: Purpose, now: UnixMicros) -> Result<Claims<'_>> {
+        Ok(self.token.check(&self.issuer.rules, purpose, now)?)
+    }
+
+    /// Step 3: the session, by the user's row as committed now.
+    pub fn session(&self, claims: &Claims<'_>) -> Result<Session> {
+        session::check(&self.issuer.rules, claims)
+    }
+}

@@ -1,0 +1,95 @@
+//! The SQL functions of trust. Declared in `sql/functions.sql`.
+
+use std::panic::AssertUnwindSafe;
+use std::str::FromStr;
+
+use jose::{Algorithm, KeyMaterial};
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::prelude::*;
+
+use super::{current, store};
+use crate::error::{Error, Result, sql};
+use crate::pg::clock;
+use crate::pg::json::JsonText;
+
+/// The issuer that an argument names, by name.
+fn named(issuer: Option<&str>) -> Result<String> {
+    Ok(current()?.named(issuer)?.rules.issuer.clone())
+}
+
+fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
+    argument.ok_or_else(|| Error::Argument(format!("{name} must not be NULL")))
+}
+
+fn algorithm(alg: Option<&str>) -> Result<Algorithm> {
+    Algorithm::from_str(required(alg, "alg")?).map_err(|_| {
+        Error::Argument("alg must be one of HS256/384/512, RS256/384/512, PS256/384/512, ES256, ES384, EdDSA".to_owned())
+    })
+}
+
+#[pg_extern(sql = false)]
+fn create_signing_key(issuer: Option<&str>, alg: Option<&str>, kid: Option<&str>) -> String {
+    sql(|| {
+        let alg = algorithm(alg)?;
+        store::add(&named(issuer)?, kid, &KeyMaterial::generate(alg)?)
+    })
+}
+
+#[pg_extern(sql = false)]
+fn import_signing_key(key: Option<&str>, alg: Option<&str>, issuer: Option<&str>, kid: Option<&str>) -> String {
+    sql(|| {
+        let alg = algorithm(alg)?;
+        let material = KeyMaterial::import(required(key, "key")?, alg)?;
+        store::add(&named(issuer)?, kid, &material)
+    })
+}
+
+#[pg_extern(sql = false)]
+fn import_jwks(jwks: Option<JsonText>, issuer: Option<&str>) -> SetOfIterator<'static, String> {
+    let kids = sql(AssertUnwindSafe(|| store::import_jwks(&named(issuer)?, &required(jwks, "jwks")?.0)));
+    SetOfIterator::new(kids)
+}
+
+#[pg_extern(sql = false)]
+fn activate_signing_key(kid: Option<&str>, issuer: Option<&str>, overlap: Option<Interval>) {
+    sql(|| store::activate(&named(issuer)?, required(kid, "kid")?, overlap_micros(issuer, overlap)?))
+}
+
+#[pg_extern(sql = false)]
+fn rotate_signing_key(issuer: Option<&str>, overlap: Option<Interval>) -> String {
+    sql(|| {
+        let name = named(issuer)?;
+        let overlap = overlap_micros(issuer, overlap)?;
+        let kid = store::add(&name, None, &KeyMaterial::generate(store::signing_algorithm(&name)?)?)?;
+        store::activate(&name, &kid, overlap)?;
+        Ok(kid)
+    })
+}
+
+/// Default: as long as a token signed a moment ago can still be verified or refreshed.
+fn overlap_micros(issuer: Option<&str>, overlap: Option<Interval>) -> Result<i64> {
+    match overlap {
+        Some(interval) => {
+            let overlap = clock::micros(&interval)?;
+            if overlap < 0 {
+                return Err(Error::Argument("overlap must not be negative".to_owned()));
+            }
+            Ok(overlap)
+        }
+        None => {
+            let trust = current()?;
+            let issuer = trust.named(issuer)?;
+            Ok(issuer.token_ttl.saturating_add(issuer.refresh_grace))
+        }
+    }
+}
+
+#[pg_extern(sql = false)]
+fn retire_signing_key(kid: Option<&str>, issuer: Option<&str>, at: Option<TimestampWithTimeZone>) -> bool {
+    sql(|| Ok(store::retire(&named(issuer)?, required(kid, "kid")?, required(at, "at")?)))
+}
+
+#[pg_extern(sql = false)]
+fn jwks(issuer: Option<&str>) -> JsonText {
+    sql(|| Ok(JsonText(store::jwks(&named(issuer)?))))
+}

@@ -1,0 +1,43 @@
+//! Whom we trust: issuers, which are rows, and their keys, which functions make.
+
+mod cache;
+mod edge;
+mod store;
+
+pub use cache::{Issuer, current};
+
+use pgrx::prelude::*;
+
+use crate::error;
+use crate::invalidation::{self, Event};
+use crate::pg::watch;
+
+/// Trigger of `auth.issuers` and `auth.signing_key_store`: every backend reads them anew, and listeners hear
+/// of the issuer.
+#[pg_trigger(sql = false)]
+fn trust_changed<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
+    let relation = trigger.relid()?;
+    let rows: Vec<_> = trigger.old().into_iter().chain(trigger.new()).collect();
+    let mut issuers: Vec<String> = Vec::new();
+    for row in &rows {
+        if let Ok(Some(issuer)) = row.get_by_name::<String>("issuer")
+            && !issuers.contains(&issuer)
+        {
+            issuers.push(issuer);
+        }
+    }
+    let whole_table = rows.is_empty();
+    error::sql(std::panic::AssertUnwindSafe(move || {
+        watch::announce(relation);
+        if whole_table {
+            invalidation::record(Event::Flush);
+        }
+        for issuer in issuers {
+            invalidation::record(Event::Issuer { issuer });
+        }
+        Ok(())
+    }));
+    Ok(trigger.new().or_else(|| trigger.old()))
+}

@@ -1,0 +1,207 @@
+//! Changing the keys of an issuer: rows of `auth.signing_key_store`.
+
+use jose::{Algorithm, KeyMaterial};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+
+use crate::error::{self, Error, Result};
+use crate::pg::plan::{self, Sees, query, text};
+
+/// A parameter that is NULL or a bigint.
+fn bigint(value: Option<i64>) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
+    (pg_sys::INT8OID, value.into_datum())
+}
+
+/// Locks the issuer's row, so that two sessions cannot both find that no key is active yet.
+fn lock(issuer: &str) {
+    query(
+        Sees::Transaction,
+        "SELECT FROM auth.issuers WHERE issuer = $1 FOR NO KEY UPDATE",
+        &[text(issuer)],
+        |_| (),
+    );
+}
+
+/// Adds a key that was made or imported here. The first that can sign becomes the active one.
+pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
+    let kid = match kid.or(material.kid.as_deref()) {
+        Some(kid) => kid.to_owned(),
+        None => material.default_kid()?,
+    };
+    if kid.is_empty() || kid.len() > 512 {
+        return Err(Error::Argument("a kid has 1 to 512 bytes".to_owned()));
+    }
+    let can_sign = material.signing_key()?.is_some();
+    lock(issuer);
+    let added = query(
+        Sees::Transaction,
+        "WITH lapsed AS (
+             UPDATE auth.signing_key_store SET active = false
+             WHERE issuer = $1 AND active AND verify_until <= clock_timestamp()
+             RETURNING kid
+         )
+         INSERT INTO auth.signing_key_store (issuer, kid, alg, public_jwk, secret, active)
+         SELECT $1, $2, $3, $4::jsonb, $5, false FROM (SELECT count(*) FROM lapsed) AS done
+         ON CONFLICT DO NOTHING
+         RETURNING true",
+        &[
+            text(issuer),
+            text(kid.as_str()),
+            text(material.algorithm.name()),
+            text(material.public_jwk.as_deref()),
+            (pg_sys::BYTEAOID, material.secret.as_ref().and_then(|secret| secret.expose().into_datum())),
+        ],
+        |_| (),
+    );
+    if added.is_empty() {
+        return Err(Error::Argument(format!("issuer \"{issuer}\" has a key with kid \"{kid}\" already")));
+    }
+    if can_sign {
+        query(
+            Sees::Transaction,
+            "UPDATE auth.signing_key_store SET active = true
+             WHERE issuer = $1 AND kid = $2
+               AND NOT EXISTS (SELECT FROM auth.signing_key_store WHERE issuer = $1 AND active)",
+            &[text(issuer), text(kid.as_str())],
+            |_| (),
+        );
+    }
+    Ok(kid)
+}
+
+/// Makes a key the active one; the former verifies for `overlap` microseconds more.
+pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
+    lock(issuer);
+    let can_sign = query(
+        Sees::Transaction,
+        "SELECT secret IS NOT NULL AND (verify_until IS NULL OR verify_until > clock_timestamp())
+         FROM auth.signing_key_store WHERE issuer = $1 AND kid = $2",
+        &[text(issuer), text(kid)],
+        |row| row.get::<bool>(1).unwrap_or(false),
+    );
+    match can_sign.first() {
+        None => return Err(Error::Argument(format!("issuer \"{issuer}\" has no key with kid \"{kid}\""))),
+        Some(false) => {
+            return Err(Error::Argument(format!(
+                "the key with kid \"{kid}\" cannot sign: it is retired, or only its public half is here"
+            )));
+        }
+        Some(true) => {}
+    }
+    query(
+        Sees::Transaction,
+        "UPDATE auth.signing_key_store
+         SET active = false,
+             verify_until = least(verify_until, clock_timestamp() + $3 * interval '1 microsecond')
+         WHERE issuer = $1 AND active AND kid <> $2",
+        &[text(issuer), text(kid), bigint(Some(overlap))],
+        |_| (),
+    );
+    query(
+        Sees::Transaction,
+        "UPDATE auth.signing_key_store
+         SET active = true, verify_until = CASE WHEN retired THEN verify_until END
+         WHERE issuer = $1 AND kid = $2",
+        &[text(issuer), text(kid)],
+        |_| (),
+    );
+    Ok(())
+}
+
+/// The algorithm of the active key, or else of the newest that could sign.
+pub fn signing_algorithm(issuer: &str) -> Result<Algorithm> {
+    query(
+        Sees::Latest,
+        "SELECT alg FROM auth.signing_key_store
+         WHERE issuer = $1 AND secret IS NOT NULL
+         ORDER BY active DESC, created_at DESC LIMIT 1",
+        &[text(issuer)],
+        |row| row.get::<String>(1).unwrap_or_default(),
+    )
+    .first()
+    .and_then(|alg| alg.parse().ok())
+    .ok_or(Error::NO_KEY)
+}
+
+/// Ends a key at `at`; false when there is none or it has ended before that.
+pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> bool {
+    lock(issuer);
+    let retired = query(
+        Sees::Transaction,
+        "UPDATE auth.signing_key_store
+         SET verify_until = least(verify_until, $3), retired = true,
+             active = active AND $3 > clock_timestamp()
+         WHERE issuer = $1 AND kid = $2 AND (verify_until IS NULL OR verify_until > $3)
+         RETURNING true",
+        &[text(issuer), text(kid), (pg_sys::TIMESTAMPTZOID, at.into_datum())],
+        |_| (),
+    );
+    !retired.is_empty()
+}
+
+/// Makes the members of a JWKS the issuer's keys from a JWKS, and answers their kids.
+pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
+    let members = jose::import_jwks(jwks)?;
+    lock(issuer);
+    let mut kids = Vec::new();
+    for member in members {
+        match member.map_err(|skipped| (skipped.index, skipped.why.to_string())) {
+            Ok(material) => kids.extend(upsert(issuer, &material)?),
+            Err((index, why)) => error::warn(format!("member {index} of the JWKS is skipped: {why}")),
+        }
+    }
+    query(
+        Sees::Transaction,
+        "UPDATE auth.signing_key_store SET verify_until = clock_timestamp()
+         WHERE issuer = $1 AND from_jwks AND kid <> ALL ($2)
+           AND (verify_until IS NULL OR verify_until > clock_timestamp())",
+        &[text(issuer), (pg_sys::TEXTARRAYOID, kids.clone().into_datum())],
+        |_| (),
+    );
+    Ok(kids)
+}
+
+/// Inserts or updates one key of a JWKS. What the administrator made, imported or retired here keeps its
+/// kid: a provider's document changes none of it.
+fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
+    let kid = match &material.kid {
+        Some(kid) => kid.clone(),
+        None => material.default_kid()?,
+    };
+    let taken = plan::query(
+        Sees::Transaction,
+        "INSERT INTO auth.signing_key_store AS k (issuer, kid, alg, public_jwk, from_jwks)
+         VALUES ($1, $2, $3, $4::jsonb, true)
+         ON CONFLICT (issuer, kid) DO UPDATE
+             SET alg = excluded.alg, public_jwk = excluded.public_jwk, verify_until = NULL
+             WHERE k.from_jwks AND NOT k.retired
+         RETURNING true",
+        &[
+            text(issuer),
+            text(kid.as_str()),
+            text(material.algorithm.name()),
+            text(material.public_jwk.as_deref()),
+        ],
+        |_| (),
+    );
+    if taken.is_empty() {
+        error::warn(format!("the key with kid \"{kid}\" is skipped: that kid was retired, or is another key's"));
+        return Ok(None);
+    }
+    Ok(Some(kid))
+}
+
+/// The public keys of an issuer that verify now, as a JWKS.
+pub fn jwks(issuer: &str) -> String {
+    query(
+        Sees::Latest,
+        "SELECT jsonb_build_object('keys', coalesce(
+             jsonb_agg(public_jwk ORDER BY created_at, kid), '[]'))::text
+         FROM auth.signing_keys
+         WHERE issuer = $1 AND status <> 'retired' AND public_jwk IS NOT NULL",
+        &[text(issuer)],
+        |row| row.get::<String>(1).unwrap_or_default(),
+    )
+    .pop()
+    .unwrap_or_default()
+}

@@ -1,0 +1,326 @@
+//! A cluster: its life, and connections to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::{Client, Config, NoTls, error::DbError};
+
+use crate::place::{place, run, run_with_input, try_run};
+
+/// How long a server may take to start. Long, for machines that are busy compiling.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The cluster that the tests of one binary share, each with a database of its own.
+///
+/// A static is never dropped: `tests/run` stops this server when the binary is done.
+pub fn shared() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| Cluster::start("shared"))
+}
+
+/// A running PostgreSQL server with data, log and socket in a folder of its own. Dropping it stops the
+/// server at once and removes the folder.
+pub struct Cluster {
+    home: PathBuf,
+    environment: Vec<(String, String)>,
+    databases: AtomicU32,
+}
+
+/// What is special about a cluster that is about to be started.
+pub struct Setup {
+    name: String,
+    settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A line of `postgresql.conf`. The value is quoted here.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// A variable of the server's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Makes the cluster and starts its server.
+    #[must_use]
+    pub fn start(self) -> Cluster {
+        let cluster = Cluster::at(place().folder(&self.name), self.environment);
+        run(place()
+            .program("initdb")
+            .args([
+                "--username=postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            ])
+            .arg("--pgdata")
+            .arg(cluster.data()));
+        cluster.configure(&[
+            ("listen_addresses", ""),
+            ("fsync", "off"),
+            ("max_connections", "200"),
+            ("shared_buffers", "32MB"),
+            ("log_line_prefix", "%m [%p] %d %u "),
+        ]);
+        for (name, value) in &self.settings {
+            cluster.configure(&[(name, value)]);
+        }
+        cluster.launch();
+        cluster
+    }
+}
+
+impl Cluster {
+    /// A cluster with nothing special about it.
+    #[must_use]
+    pub fn start(name: &str) -> Self {
+        Self::setup(name).start()
+    }
+
+    /// A cluster with settings, as in `postgresql.conf`.
+    #[must_use]
+    pub fn with_config(name: &str, settings: &[(&str, &str)]) -> Self {
+        settings
+            .iter()
+            .fold(Self::setup(name), |setup, (name, value)| {
+                setup.setting(name, value)
+            })
+            .start()
+    }
+
+    /// A cluster to be described further, then started.
+    #[must_use]
+    pub fn setup(name: &str) -> Setup {
+        Setup {
+            name: name.into(),
+            settings: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    pub(crate) fn at(home: PathBuf, environment: Vec<(String, String)>) -> Self {
+        Self {
+            home,
+            environment,
+            databases: AtomicU32::new(1),
+        }
+    }
+
+    // --- life ---
+
+    /// Stops the server in order: connections are ended, a checkpoint is written.
+    pub fn stop_fast(&self) {
+        self.stop("fast");
+    }
+
+    /// Stops in order and starts again.
+    pub fn restart(&self) {
+        self.stop_fast();
+        self.launch();
+    }
+
+    /// Ends the postmaster as a crash would. [`Cluster::launch`] then recovers.
+    pub fn kill_9(&self) {
+        let pid_file =
+            fs::read_to_string(self.data().join("postmaster.pid")).expect("a running server");
+        let pid: u32 = pid_file
+            .lines()
+            .next()
+            .and_then(|line| line.parse().ok())
+            .expect("a process id");
+        run(Command::new("sh").arg("-c").arg(format!("kill -9 {pid}")));
+    }
+
+    /// Starts the server of a stopped or killed cluster.
+    #[track_caller]
+    pub fn launch(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        // After a crash the old backends may hold the shared memory for a moment.
+        while let Err(complaint) = self.try_launch() {
+            assert!(
+                Instant::now() < deadline,
+                "no server:\n{complaint}\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn try_launch(&self) -> Result<String, String> {
+        let patience = PATIENCE.as_secs().to_string();
+        let mut pg_ctl = place().program("pg_ctl");
+        pg_ctl.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        pg_ctl.args(["start", "--silent", "--wait", "--timeout", &patience]);
+        pg_ctl
+            .arg("--pgdata")
+            .arg(self.data())
+            .arg("--log")
+            .arg(self.log_file());
+        pg_ctl.arg("--options").arg(format!(
+            "-c unix_socket_directories='{}'",
+            self.home.display()
+        ));
+        try_run(&mut pg_ctl, "")
+    }
+
+    fn stop(&self, mode: &str) {
+        let mut pg_ctl = place().program("pg_ctl");
+        pg_ctl
+            .args(["stop", "--silent", "--mode", mode, "--pgdata"])
+            .arg(self.data());
+        run(&mut pg_ctl);
+    }
+
+    fn is_running(&self) -> bool {
+        self.data().join("postmaster.pid").exists()
+    }
+
+    /// Adds to `postgresql.conf`; a later line wins. Takes effect with the next start or reload.
+    pub fn configure(&self, settings: &[(&str, &str)]) {
+        let path = self.data().join("postgresql.conf");
+        let mut text = fs::read_to_string(&path).expect("the cluster's configuration");
+        for (name, value) in settings {
+            text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
+        }
+        fs::write(&path, text).expect("the cluster's configuration");
+    }
+
+    /// All that the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// The folder of the socket, which is what clients take for a host.
+    #[must_use]
+    pub fn host(&self) -> &Path {
+        &self.home
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.home.join("log")
+    }
+
+    // --- databases and connections ---
+
+    /// A fresh database with the extension. Its name starts with `name`, and is returned.
+    #[track_caller]
+    pub fn database(&self, name: &str) -> String {
+        let db = self.empty_database(name);
+        self.connect(&db)
+            .batch_execute("CREATE EXTENSION auth_ext")
+            .expect("CREATE EXTENSION auth_ext");
+        db
+    }
+
+    /// A fresh database without the extension.
+    #[track_caller]
+    pub fn empty_database(&self, name: &str) -> String {
+        let db = format!("{name}_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let create = format!("CREATE DATABASE \"{db}\"");
+        self.connect("postgres")
+            .batch_execute(&create)
+            .expect("CREATE DATABASE");
+        db
+    }
+
+    /// A connection as the superuser.
+    #[track_caller]
+    pub fn connect(&self, db: &str) -> Client {
+        self.connect_as(db, "postgres")
+    }
+
+    /// A connection as a role, which must be allowed to log in.
+    #[track_caller]
+    pub fn connect_as(&self, db: &str, role: &str) -> Client {
+        self.config(db, role)
+            .connect(NoTls)
+            .unwrap_or_else(|error| panic!("{role} to {db}: {error:?}"))
+    }
+
+    /// A connection as the superuser, and the notices and warnings that it gets.
+    #[track_caller]
+    pub fn connect_with_notices(&self, db: &str) -> (Client, Receiver<DbError>) {
+        let (sender, notices) = channel();
+        let mut config = self.config(db, "postgres");
+        // Nobody may be listening any more.
+        config.notice_callback(move |notice| sender.send(notice).unwrap_or(()));
+        (config.connect(NoTls).expect("a connection"), notices)
+    }
+
+    fn config(&self, db: &str, role: &str) -> Config {
+        let mut config = Client::configure();
+        config
+            .host_path(&self.home)
+            .user(role)
+            .dbname(db)
+            .connect_timeout(PATIENCE);
+        config
+    }
+
+    /// The same for other programs, as libpq reads it.
+    #[must_use]
+    pub fn conninfo(&self, db: &str, role: &str) -> String {
+        format!(
+            "host={} port=5432 user={role} dbname={db}",
+            self.home.display()
+        )
+    }
+
+    /// A script through psql, which stops at the first error; its output.
+    #[track_caller]
+    pub fn psql(&self, db: &str, script: &str) -> String {
+        let mut psql = place().program("psql");
+        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-"])
+            .arg(self.conninfo(db, "postgres"));
+        run_with_input(&mut psql, script)
+    }
+
+    /// What pg_dump makes of a database.
+    #[track_caller]
+    pub fn dump(&self, db: &str) -> String {
+        run(place()
+            .program("pg_dump")
+            .arg("--dbname")
+            .arg(self.conninfo(db, "postgres")))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(20)..];
+            eprintln!("--- the server's last words ---\n{}", tail.join("\n"));
+        }
+        // A panic here would hide the test's own.
+        if self.is_running() {
+            let mut pg_ctl = place().program("pg_ctl");
+            pg_ctl
+                .args(["stop", "--silent", "--mode", "immediate", "--pgdata"])
+                .arg(self.data());
+            try_run(&mut pg_ctl, "").ok();
+        }
+        fs::remove_dir_all(&self.home).ok();
+    }
+}

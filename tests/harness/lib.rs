@@ -1,0 +1,27 @@
+//! Throw-away PostgreSQL clusters with the extension, for tests over real connections.
+//!
+//! A test that needs nothing special asks for a database of its own in the cluster that its binary shares:
+//!
+//! ```ignore
+//! let db = shared().database("logout");
+//! let mut app = shared().connect(&db);
+//! ```
+//!
+//! One that restarts, kills, configures or replicates a server starts its own [`Cluster`], which is gone
+//! when it goes out of scope. Where things are comes from `tests/run`, by the environment (see [`place`]).
+
+mod cluster;
+mod expect;
+mod listener;
+mod place;
+mod readme;
+mod standby;
+
+pub use cluster::{Cluster, Setup, shared};
+pub use expect::{assert_reason, refused};
+pub use listener::Listener;
+pub use readme::{Block, readme_blocks};
+
+// So that tests need no dependency of their own for what the harness speaks in.
+pub use postgres::{self, Client, error::DbError};
+pub use serde_json::{self, Value, json};

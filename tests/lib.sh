@@ -1,0 +1,74 @@
+# shellcheck shell=bash disable=SC2034
+# Shared by the scripts in tests/: where things live, how they speak, who runs the servers.
+# Sourced, not run.
+
+umask 022
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# What this machine has prepared for us: servers, cargo-pgrx, its settings. One folder, removed by
+# nothing but the user.
+default_cache() {
+    if [[ $EUID -eq 0 ]]; then
+        echo /var/cache/auth_ext
+    else
+        echo "${XDG_CACHE_HOME:-$HOME/.cache}/auth_ext"
+    fi
+}
+CACHE=${AUTH_EXT_CACHE:-$(default_cache)}
+
+# cargo-pgrx links with this flag. All stages use it, so that they share what they compile.
+export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C link-arg=-Wl,--no-gc-sections"
+export PGRX_HOME=$CACHE/pgrx
+export PATH=$CACHE/cargo/bin:$PATH
+
+PGRX_VERSION=0.18.1
+MAJORS_KNOWN="15 16 17 18"
+
+# The lock file is committed; CI must not change it.
+LOCKED=()
+[[ -z ${CI:-} ]] || LOCKED=(--locked)
+
+say() { printf '%s\n' "$*"; }
+die() {
+    printf '\nauth_ext: %s\n' "$*" >&2
+    exit 1
+}
+
+known_major() { [[ " $MAJORS_KNOWN " == *" $1 "* ]]; }
+
+# The cached server of a major; tests only ever run copies of it.
+cached_pg_config() { realpath "$CACHE/pg/$1/bin/pg_config"; }
+
+# PostgreSQL refuses to run as root: then its servers belong to somebody else.
+server_user() {
+    if [[ $EUID -ne 0 ]]; then
+        id -un
+    elif [[ -n ${AUTH_EXT_OS_USER:-} ]]; then
+        echo "$AUTH_EXT_OS_USER"
+    elif id postgres >/dev/null 2>&1; then
+        echo postgres
+    else
+        echo nobody
+    fi
+}
+
+as_server_user() {
+    if [[ $EUID -eq 0 ]]; then
+        local user
+        user=$(server_user)
+        setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- "$@"
+    else
+        "$@"
+    fi
+}
+
+# pg_regress of an installation. It stands beside PGXS.
+pg_regress_of() {
+    local pgxs regress
+    pgxs=$("$1" --pgxs)
+    regress=$(dirname "$pgxs")/../test/regress/pg_regress
+    [[ -x $regress ]] || die "no pg_regress at $regress; it comes with the server's development package"
+    realpath "$regress"
+}
