@@ -95,8 +95,14 @@ fn bump_columns(relation: pg_sys::Oid, taken: &[&String], names: Vec<Option<Stri
         .collect()
 }
 
-/// `OLD.c` and `NEW.c` differ as text: so no type needs an equality operator.
-pub fn differs(column: &str) -> String {
+/// `OLD.c` and `NEW.c` differ, for columns whose type is one that PostgreSQL can compare.
+pub fn changes(column: &str) -> String {
+    let column = quote_identifier(column);
+    format!("OLD.{column} IS DISTINCT FROM NEW.{column}")
+}
+
+/// The same by their text: the application's own columns may have types without an equality operator.
+fn changes_as_text(column: &String) -> String {
     let column = quote_identifier(column);
     format!("OLD.{column}::pg_catalog.text IS DISTINCT FROM NEW.{column}::pg_catalog.text")
 }
@@ -110,13 +116,13 @@ fn users_triggers(
 ) -> Vec<Trigger> {
     const BEFORE_ROW: &str = "auth.users_before_row()";
     const AFTER_ROW: &str = "auth.users_after_row()";
-    let ends = bump_on.iter().map(|column| differs(column)).chain(active.map(|column| {
+    let ends = bump_on.iter().map(changes_as_text).chain(active.map(|column| {
         let column = quote_identifier(column);
         format!("OLD.{column} AND NEW.{column} IS NOT TRUE")
     }));
     let ends: Vec<String> = ends.collect();
-    let touches = format!("{} OR {}", differs(id), differs(version));
-    let tells: Vec<String> = [touches.clone()].into_iter().chain(active.map(differs)).collect();
+    let touches = format!("{} OR {}", changes(id), changes(version));
+    let tells: Vec<String> = [touches.clone()].into_iter().chain(active.map(changes)).collect();
 
     let mut triggers = Vec::new();
     if !ends.is_empty() {

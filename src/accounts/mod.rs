@@ -10,7 +10,7 @@ mod users;
 
 pub use attach::{Attachment, Trigger, attach, check_table, detach, optional_column, require_column};
 pub use binding::{ApiKeys, current};
-pub use edge::{VERSION_DEFINITION, VERSION_TYPES, differs, name_argument};
+pub use edge::{VERSION_DEFINITION, VERSION_TYPES, changes, name_argument};
 pub use history::{bumped_at, settle_bulk};
 pub use triggers::{as_it_is, is_bump, raised, with_version};
 pub use users::{Account, Users};
