@@ -5,9 +5,10 @@
 
 use core::ffi::{CStr, c_char};
 use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
 
 use jose::{KeyError, Refusal};
-use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::prelude::*;
 
 /// Why a call fails.
@@ -94,9 +95,16 @@ impl Error {
 
 /// Runs the body of an SQL function: an error is raised as the mapping above says, and a panic,
 /// which would be a bug, as an internal error that names the place and nothing of the data.
-pub fn sql<T>(body: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> T {
-    let outcome = PgTryBuilder::new(body)
-        .catch_rust_panic(|_| {
+pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
+    // What the body was working on is thrown away with the transaction that fails.
+    match std::panic::catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => error.raise(),
+        // An error of PostgreSQL, or one that was raised before, goes on as it is.
+        Err(payload) if payload.is::<CaughtError>() || payload.is::<ErrorReportWithLevel>() => {
+            std::panic::resume_unwind(payload)
+        }
+        Err(_) => {
             let (file, line) = PANIC_PLACE.take();
             ErrorReport::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -106,11 +114,7 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> T {
             .set_domain(DOMAIN)
             .report(PgLogLevel::ERROR);
             unreachable!("reporting at ERROR does not return")
-        })
-        .execute();
-    match outcome {
-        Ok(value) => value,
-        Err(error) => error.raise(),
+        }
     }
 }
 

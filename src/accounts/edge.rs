@@ -125,17 +125,14 @@ fn users_triggers(
     let tells: Vec<String> = [touches.clone()].into_iter().chain(active.map(changes)).collect();
 
     let mut triggers = Vec::new();
-    if !ends.is_empty() {
-        triggers.push(Trigger {
-            name: "1_bump",
-            event: "BEFORE UPDATE",
-            when: Some(ends.join(" OR ")),
-            function: "auth.users_before_row('bump')",
-        });
-    }
     let trigger = |name, event, when, function| Trigger { name, event, when, function };
     // Of a partitioned table every UPDATE is seen: it may move the row, which looks like a deletion.
-    triggers.push(trigger("2_keep", "BEFORE UPDATE", (!partitioned).then_some(touches), BEFORE_ROW));
+    triggers.push(trigger("1_keep", "BEFORE UPDATE", (!partitioned).then_some(touches), BEFORE_ROW));
+    // Behind it, whose condition would see the raised version.
+    if !ends.is_empty() {
+        let bump = "auth.users_before_row('bump')";
+        triggers.push(trigger("2_bump", "BEFORE UPDATE", Some(ends.join(" OR ")), bump));
+    }
     triggers.push(trigger("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
     if partitioned {
         triggers.push(trigger("4_delete", "BEFORE DELETE", None, BEFORE_ROW));

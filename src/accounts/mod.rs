@@ -12,5 +12,5 @@ pub use attach::{Attachment, Trigger, attach, check_table, detach, optional_colu
 pub use binding::{ApiKeys, current};
 pub use edge::{VERSION_DEFINITION, VERSION_TYPES, changes, name_argument};
 pub use history::{bumped_at, settle_bulk};
-pub use triggers::{as_it_is, is_bump, raised, with_version};
+pub use triggers::{as_it_is, exhausted, is_bump, raised};
 pub use users::{Account, Users};

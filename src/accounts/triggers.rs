@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback};
@@ -14,13 +13,10 @@ use super::history;
 use super::users::Users;
 use crate::error::{Error, Result, sql};
 use crate::invalidation::{self, Event, Reason};
-use crate::pg::row::TriggerRow;
+use crate::pg::row::{Column, TriggerRow};
 use crate::pg::transaction::{self, CommandId};
 use crate::pg::{catalog, watch};
 use crate::settings;
-
-/// The argument of the trigger whose WHEN says: this change ends the user's sessions.
-const BUMP: &str = "bump";
 
 thread_local! {
     static REASON: RefCell<Option<Reason>> = const { RefCell::new(None) };
@@ -40,10 +36,10 @@ impl State {
     /// None for a row without an id.
     fn read(users: &Users, row: &TriggerRow<'_>) -> Option<Self> {
         Some(Self {
-            id: row.text(&users.id_column)?,
-            version: row.bigint(&users.version_column).unwrap_or(0),
+            id: row.text(row.column(&users.id_column)?)?,
+            version: row.bigint(row.column(&users.version_column)?).unwrap_or(0),
             active: match &users.active_column {
-                Some(column) => row.boolean(column).unwrap_or(false),
+                Some(column) => row.boolean(row.column(column)?).unwrap_or(false),
                 None => true,
             },
         })
@@ -73,12 +69,11 @@ pub fn with_reason<T>(reason: Reason, body: impl FnOnce() -> T) -> T {
 fn users_before_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
-    Ok(sql(AssertUnwindSafe(|| {
+    Ok(sql(|| {
         let attached = super::current()?;
-        let Some(users) = &attached.users else { return Ok(as_it_is(trigger)) };
-        let version = version_before(users, trigger)?;
-        with_version(trigger, &users.version_column, version)
-    })))
+        let row = attached.users.as_ref().map(|users| with_right_version(users, trigger)).transpose()?;
+        Ok(row.flatten().or_else(|| as_it_is(trigger)))
+    }))
 }
 
 /// The row that an unconcerned row trigger returns.
@@ -86,21 +81,9 @@ pub fn as_it_is<'a>(trigger: &'a PgTrigger<'a>) -> Option<PgHeapTuple<'a, Alloca
     trigger.new().or_else(|| trigger.old())
 }
 
-/// NEW with its version column set; None leaves the row as it is.
-pub fn with_version<'a>(
-    trigger: &'a PgTrigger<'a>,
-    column: &str,
-    version: Option<i64>,
-) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>> {
-    match (version, TriggerRow::new(trigger)) {
-        (Some(version), Some(row)) => row.with_bigint(column, version).map(Some).ok_or_else(exhausted),
-        _ => Ok(as_it_is(trigger)),
-    }
-}
-
-/// Does the trigger's WHEN say that this change ends the sessions?
+/// Does the trigger's WHEN say that this change ends the sessions? Such a trigger has an argument.
 pub fn is_bump(trigger: &PgTrigger<'_>) -> bool {
-    trigger.extra_args().is_ok_and(|arguments| arguments.iter().any(|argument| argument == BUMP))
+    trigger.trigger().tgnargs > 0
 }
 
 /// The version after `old` and `new`: it never goes down, and a bump raises it.
@@ -109,31 +92,47 @@ pub fn raised(old: i64, new: i64, bump: bool) -> Result<i64> {
     Ok(new.max(floor))
 }
 
-fn exhausted() -> Error {
+/// The version cannot be raised any more.
+pub fn exhausted() -> Error {
     Error::Argument("the version column has reached the end of its type: make it a bigint".to_owned())
 }
 
-/// The version that NEW must have; None when it has it, or there is no NEW.
-fn version_before(users: &Users, trigger: &PgTrigger<'_>) -> Result<Option<i64>> {
-    let old = TriggerRow::old(trigger).and_then(|row| State::read(users, &row));
-    let Some(new_row) = TriggerRow::new(trigger) else {
+/// NEW with the version that it must have; None when it has it, or there is no NEW.
+fn with_right_version<'a>(
+    users: &Users,
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>> {
+    let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
+    let Some(new) = new else {
         if let Some(old) = old {
-            note_delete(old);
+            note_delete(users, &old);
         }
         return Ok(None);
     };
-    let Some(new) = State::read(users, &new_row) else { return Ok(None) };
-    let version = match &old {
-        None if is_moving(&new.id) => new.version,
-        None => new.version.max(history::floor(users, &new.id)),
+    let (Some(id), Some(version)) = (new.column(&users.id_column), new.column(&users.version_column)) else {
+        return Ok(None);
+    };
+    let is = new.bigint(version);
+    let must_be = match old {
+        None => match new.text(id) {
+            Some(id) if !is_moving(&id) => is.unwrap_or(0).max(history::floor(users, &id)),
+            _ => return Ok(None),
+        },
         Some(old) => {
-            note_update(&old.id);
-            let version = raised(old.version, new.version, is_bump(trigger))?;
-            if old.id == new.id { version } else { version.max(history::floor(users, &new.id)) }
+            if users.is_partitioned() {
+                note_update(&old, id);
+            }
+            let raised = raised(old.bigint(version).unwrap_or(0), is.unwrap_or(0), is_bump(trigger))?;
+            match new.text_unless_same(&old, id) {
+                Some(id) => raised.max(history::floor(users, &id)),
+                None => raised,
+            }
         }
     };
-    let unchanged = new_row.bigint(&users.version_column) == Some(version);
-    Ok((!unchanged).then_some(version))
+    if is == Some(must_be) {
+        return Ok(None);
+    }
+    new.with_bigint(version, must_be).map(Some).ok_or_else(exhausted)
 }
 
 // ---- AFTER -----------------------------------------------------------------------------------------
@@ -142,7 +141,10 @@ fn version_before(users: &Users, trigger: &PgTrigger<'_>) -> Result<Option<i64>>
 fn users_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
-    sql(AssertUnwindSafe(|| {
+    sql(|| {
+        if is_lost_in_bulk(trigger) {
+            return Ok(());
+        }
         let attached = super::current()?;
         let Some(users) = &attached.users else { return Ok(()) };
         let old = TriggerRow::old(trigger).and_then(|row| State::read(users, &row));
@@ -165,8 +167,16 @@ fn users_after_row<'a>(
             }
             (None, None) => Ok(()),
         }
-    }));
+    });
     Ok(as_it_is(trigger))
+}
+
+/// Is this UPDATE one of so many that a flush will take the place of its event, with nothing else to write?
+/// Asked before the row is looked at: a million of them should cost little.
+fn is_lost_in_bulk(trigger: &PgTrigger<'_>) -> bool {
+    invalidation::in_user_bulk()
+        && matches!(trigger.op(), Ok(PgTriggerOperation::Update))
+        && !needs_history()
 }
 
 /// A row of that id was deleted by a transaction that committed between our BEFORE trigger and the
@@ -253,11 +263,12 @@ fn attached_tables_changed<'a>(
 // BEFORE DELETE, BEFORE INSERT, and at its end AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was
 // not deleted. A BEFORE DELETE right after a BEFORE UPDATE of the same row in the same command is nothing else.
 
-fn note_update(id: &str) {
-    UPDATED.set(Some((transaction::current_command(), id.to_owned())));
+fn note_update(old: &TriggerRow<'_>, id: Column) {
+    UPDATED.set(old.text(id).map(|id| (transaction::current_command(), id)));
 }
 
-fn note_delete(old: State) {
+fn note_delete(users: &Users, old: &TriggerRow<'_>) {
+    let Some(old) = State::read(users, old) else { return };
     let moves = UPDATED.with_borrow(|updated| {
         updated.as_ref().is_some_and(|(command, id)| *command == transaction::current_command() && *id == old.id)
     });

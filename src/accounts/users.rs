@@ -65,6 +65,11 @@ impl Users {
         }
     }
 
+    /// Is it a partitioned table, whose rows an UPDATE can move?
+    pub fn is_partitioned(&self) -> bool {
+        self.table.kind == b'p'
+    }
+
     /// The user's row as committed at this moment; None when nobody has the id. An id that two rows share
     /// (nothing enforces that it is unique) is nobody's either.
     pub fn find(&self, user_id: &str) -> Option<Account> {

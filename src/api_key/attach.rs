@@ -118,12 +118,11 @@ fn triggers(user: &str, fingerprint: &str, version: &str, active: Option<&str>, 
     let trigger = |name, event, when, function| Trigger { name, event, when, function };
     let tells = [user, fingerprint, version].into_iter().chain(active).chain(expires);
     let tells: Vec<String> = tells.map(accounts::changes).collect();
-    let mut triggers = Vec::new();
+    let mut triggers = vec![trigger("1_keep", "BEFORE UPDATE", Some(accounts::changes(version)), BEFORE_ROW)];
     if let Some(column) = active.map(quote_identifier) {
         let ends = format!("OLD.{column} AND NEW.{column} IS NOT TRUE");
-        triggers.push(trigger("1_bump", "BEFORE UPDATE", Some(ends), "auth.api_keys_before_row('bump')"));
+        triggers.push(trigger("2_bump", "BEFORE UPDATE", Some(ends), "auth.api_keys_before_row('bump')"));
     }
-    triggers.push(trigger("2_keep", "BEFORE UPDATE", Some(accounts::changes(version)), BEFORE_ROW));
     triggers.push(trigger("5_updated", "AFTER UPDATE", Some(tells.join(" OR ")), AFTER_ROW));
     triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
     triggers.push(trigger("8_truncate", "AFTER TRUNCATE", None, "auth.api_keys_after_truncate()"));

@@ -1,11 +1,10 @@
 //! Whatever way a key's row changes, listeners hear of it by its fingerprint.
 
-use std::panic::AssertUnwindSafe;
 
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
 
-use crate::accounts::{self, ApiKeys, as_it_is, is_bump, raised, with_version};
+use crate::accounts::{self, ApiKeys, as_it_is, exhausted, is_bump, raised};
 use crate::error::sql;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::row::TriggerRow;
@@ -14,24 +13,25 @@ use crate::pg::row::TriggerRow;
 fn api_keys_before_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
-    Ok(sql(AssertUnwindSafe(|| {
+    Ok(sql(|| {
         let attached = accounts::current()?;
         let (Some(keys), Some(old), Some(new)) =
             (&attached.api_keys, TriggerRow::old(trigger), TriggerRow::new(trigger))
         else {
             return Ok(as_it_is(trigger));
         };
-        let version = |row: &TriggerRow<'_>| row.bigint(&keys.version_column).unwrap_or(0);
-        let version = raised(version(&old), version(&new), is_bump(trigger))?;
-        with_version(trigger, &keys.version_column, Some(version))
-    })))
+        let Some(column) = new.column(&keys.version_column) else { return Ok(as_it_is(trigger)) };
+        let version = |row: &TriggerRow<'_>| row.bigint(column).unwrap_or(0);
+        let raised = raised(version(&old), version(&new), is_bump(trigger))?;
+        new.with_bigint(column, raised).map(Some).ok_or_else(exhausted)
+    }))
 }
 
 #[pg_trigger(sql = false)]
 fn api_keys_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
-    sql(AssertUnwindSafe(|| {
+    sql(|| {
         let attached = accounts::current()?;
         if let (Some(keys), Some(old)) = (&attached.api_keys, TriggerRow::old(trigger)) {
             let new = TriggerRow::new(trigger);
@@ -40,7 +40,7 @@ fn api_keys_after_row<'a>(
             }
         }
         Ok(())
-    }));
+    });
     Ok(as_it_is(trigger))
 }
 
@@ -48,7 +48,8 @@ fn api_keys_after_row<'a>(
 /// that has none yet (the key was never used since the column exists) can only be met by a flush.
 fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> Option<Event> {
     let active = |row: &TriggerRow<'_>| {
-        keys.active_column.as_ref().is_none_or(|column| row.boolean(column).unwrap_or(false))
+        let active = |column: &String| row.boolean(row.column(column)?);
+        keys.active_column.as_ref().is_none_or(|column| active(column).unwrap_or(false))
     };
     let reason = match new {
         None => "deleted",
@@ -57,10 +58,10 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
         Some(new) if only_fingerprint_filled(keys, old, new) => return None,
         Some(_) => "updated",
     };
-    Some(match old.text(&keys.fingerprint_column) {
+    Some(match text(old, &keys.fingerprint_column) {
         Some(fingerprint) => Event::ApiKey {
             fingerprint,
-            user_id: old.text(&keys.user_column).unwrap_or_default(),
+            user_id: text(old, &keys.user_column).unwrap_or_default(),
             reason: Reason::new(reason),
         },
         None => Event::Flush,
@@ -70,8 +71,12 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
 /// The back-fill of a missing fingerprint changes nothing that a cache could hold.
 fn only_fingerprint_filled(keys: &ApiKeys, old: &TriggerRow<'_>, new: &TriggerRow<'_>) -> bool {
     let others = [Some(&keys.user_column), Some(&keys.version_column), keys.expires_column.as_ref()];
-    old.text(&keys.fingerprint_column).is_none()
-        && others.into_iter().flatten().all(|column| old.text(column) == new.text(column))
+    text(old, &keys.fingerprint_column).is_none()
+        && others.into_iter().flatten().all(|column| text(old, column) == text(new, column))
+}
+
+fn text(row: &TriggerRow<'_>, column: &str) -> Option<String> {
+    row.text(row.column(column)?)
 }
 
 #[pg_trigger(sql = false)]

@@ -4,4 +4,4 @@ mod event;
 mod pending;
 
 pub use event::{Event, Reason};
-pub use pending::{bulk_version_floor, record, record_user};
+pub use pending::{bulk_version_floor, in_user_bulk, record, record_user};

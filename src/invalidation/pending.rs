@@ -70,6 +70,12 @@ pub fn bulk_version_floor() -> i64 {
     })
 }
 
+/// Has this transaction touched so many users that it will end with a flush? A bulk lasts as long as what
+/// came after it: subtransactions nest.
+pub fn in_user_bulk() -> bool {
+    PENDING.with_borrow(|pending| pending.bulks.iter().any(|bulk| bulk.users))
+}
+
 impl Pending {
     fn bulk(&mut self, subtransaction: pg_sys::SubTransactionId) -> &mut Bulk {
         let found = self.bulks.iter().position(|bulk| bulk.subtransaction == subtransaction);

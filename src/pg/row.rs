@@ -14,6 +14,14 @@ pub struct TriggerRow<'a> {
     trigger: PhantomData<&'a pg_sys::TriggerData>,
 }
 
+/// A column of a trigger's rows.
+#[derive(Clone, Copy)]
+pub struct Column {
+    number: i32,
+    /// Its type, a domain resolved to what it is over.
+    base_type: pg_sys::Oid,
+}
+
 impl<'a> TriggerRow<'a> {
     /// The row before the change; None for an INSERT.
     pub fn old(trigger: &'a PgTrigger<'a>) -> Option<Self> {
@@ -41,19 +49,28 @@ impl<'a> TriggerRow<'a> {
         Some(Self { tuple, descriptor, trigger: PhantomData })
     }
 
-    fn number(&self, column: &str) -> Option<i32> {
-        let name = CString::new(column).ok()?;
-        // SAFETY: the descriptor lives as long as self; the name is NUL-terminated.
-        let number = unsafe { pg_sys::SPI_fnumber(self.descriptor, name.as_ptr()) };
-        (number > 0).then_some(number)
+    /// Finds a column of the rows of this trigger: OLD and NEW have the same ones.
+    pub fn column(&self, name: &str) -> Option<Column> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the descriptor lives as long as self; the name is NUL-terminated; the rest are catalog look-ups.
+        unsafe {
+            let number = pg_sys::SPI_fnumber(self.descriptor, name.as_ptr());
+            if number <= 0 {
+                return None;
+            }
+            let base_type = match pg_sys::SPI_gettypeid(self.descriptor, number) {
+                plain @ (pg_sys::INT8OID | pg_sys::INT4OID | pg_sys::BOOLOID) => plain,
+                other => pg_sys::getBaseType(other),
+            };
+            Some(Column { number, base_type })
+        }
     }
 
     /// A column of any type, as its type prints it.
-    pub fn text(&self, column: &str) -> Option<String> {
-        let number = self.number(column)?;
+    pub fn text(&self, column: Column) -> Option<String> {
         // SAFETY: tuple and descriptor belong together; the answer is NULL or a palloc'd string, copied here.
         unsafe {
-            let value = pg_sys::SPI_getvalue(self.tuple, self.descriptor, number);
+            let value = pg_sys::SPI_getvalue(self.tuple, self.descriptor, column.number);
             if value.is_null() {
                 return None;
             }
@@ -64,50 +81,57 @@ impl<'a> TriggerRow<'a> {
     }
 
     /// A column of type integer or bigint.
-    pub fn bigint(&self, column: &str) -> Option<i64> {
-        let number = self.number(column)?;
-        // SAFETY: tuple and descriptor belong together; the datum is read as what the column's type says.
+    pub fn bigint(&self, column: Column) -> Option<i64> {
+        // SAFETY: the datum is read as what the column's type says.
         unsafe {
-            let mut is_null = true;
-            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, number, &mut is_null);
-            match pg_sys::getBaseType(pg_sys::SPI_gettypeid(self.descriptor, number)) {
-                pg_sys::INT4OID => i32::from_datum(datum, is_null).map(i64::from),
-                pg_sys::INT8OID => i64::from_datum(datum, is_null),
+            match column.base_type {
+                pg_sys::INT4OID => self.get::<i32>(column).map(i64::from),
+                pg_sys::INT8OID => self.get(column),
                 _ => None,
             }
         }
     }
 
     /// A boolean column.
-    pub fn boolean(&self, column: &str) -> Option<bool> {
-        let number = self.number(column)?;
-        // SAFETY: as in `bigint`.
+    pub fn boolean(&self, column: Column) -> Option<bool> {
+        // SAFETY: the datum is read as what the column's type says.
+        unsafe { if column.base_type == pg_sys::BOOLOID { self.get(column) } else { None } }
+    }
+
+    /// # Safety
+    /// `T` must be the type of the column.
+    unsafe fn get<T: FromDatum>(&self, column: Column) -> Option<T> {
+        let mut is_null = true;
+        // SAFETY: tuple and descriptor belong together.
         unsafe {
-            let mut is_null = true;
-            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, number, &mut is_null);
-            match pg_sys::getBaseType(pg_sys::SPI_gettypeid(self.descriptor, number)) {
-                pg_sys::BOOLOID => bool::from_datum(datum, is_null),
-                _ => None,
-            }
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, column.number, &mut is_null);
+            T::from_datum(datum, is_null)
+        }
+    }
+
+    /// A column's text where it differs from that of `other`. Integers are compared without it.
+    pub fn text_unless_same(&self, other: &Self, column: Column) -> Option<String> {
+        match (self.bigint(column), other.bigint(column)) {
+            (Some(one), Some(other)) if one == other => None,
+            _ => self.text(column).filter(|text| other.text(column).as_ref() != Some(text)),
         }
     }
 
     /// The row with another value in a column of type integer or bigint; None when it does not fit there.
-    pub fn with_bigint(&self, column: &str, value: i64) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
-        let mut number = self.number(column)?;
+    pub fn with_bigint(&self, column: Column, value: i64) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
+        let mut datum = match column.base_type {
+            pg_sys::INT4OID => i32::try_from(value).ok()?.into_datum()?,
+            pg_sys::INT8OID => value.into_datum()?,
+            _ => return None,
+        };
         // SAFETY: tuple and descriptor belong together and outlive the trigger's call, as does the copy that
         // heap_modify_tuple_by_cols makes in its memory context; the arrays have one element each.
         unsafe {
-            let mut datum = match pg_sys::getBaseType(pg_sys::SPI_gettypeid(self.descriptor, number)) {
-                pg_sys::INT4OID => i32::try_from(value).ok()?.into_datum()?,
-                pg_sys::INT8OID => value.into_datum()?,
-                _ => return None,
-            };
             let tuple = pg_sys::heap_modify_tuple_by_cols(
                 self.tuple,
                 self.descriptor,
                 1,
-                &mut number,
+                &mut { column.number },
                 &mut datum,
                 &mut false,
             );

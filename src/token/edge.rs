@@ -1,6 +1,5 @@
 //! The SQL functions of tokens. Declared in `sql/functions.sql`.
 
-use std::panic::AssertUnwindSafe;
 
 use jose::{Purpose, Refusal};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
@@ -67,13 +66,13 @@ fn check_jwt(
         name!(claims, Option<JsonText>),
     ),
 > {
-    let report = sql(AssertUnwindSafe(|| {
+    let report = sql(|| {
         let device_hash = device_hash(device)?;
         match token {
             Some(token) => report(token, device_hash.as_deref(), clock::now()),
             None => Ok(Report { reason: Some(Refusal::Malformed), ..Report::default() }),
         }
-    }));
+    });
     TableIterator::once((
         report.reason.is_none(),
         report.reason.map(|refusal| refusal.code().to_owned()),
@@ -98,7 +97,7 @@ fn issue_jwt(
     claims: Option<JsonText>,
     issuer: Option<&str>,
 ) -> String {
-    sql(AssertUnwindSafe(|| {
+    sql(|| {
         let claims = claims.unwrap_or_else(|| JsonText("{}".to_owned()));
         let request = Request {
             user_id: user_id.ok_or(Refusal::UnknownUser)?,
@@ -109,7 +108,7 @@ fn issue_jwt(
             issuer,
         };
         issue::issue(&request, clock::now())
-    }))
+    })
 }
 
 /// The hash of a device's fingerprint; None for none or an empty one.

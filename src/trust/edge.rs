@@ -1,6 +1,5 @@
 //! The SQL functions of trust. Declared in `sql/functions.sql`.
 
-use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
 use jose::{Algorithm, KeyMaterial};
@@ -46,7 +45,7 @@ fn import_signing_key(key: Option<&str>, alg: Option<&str>, issuer: Option<&str>
 
 #[pg_extern(sql = false)]
 fn import_jwks(jwks: Option<JsonText>, issuer: Option<&str>) -> SetOfIterator<'static, String> {
-    let kids = sql(AssertUnwindSafe(|| store::import_jwks(&named(issuer)?, &required(jwks, "jwks")?.0)));
+    let kids = sql(|| store::import_jwks(&named(issuer)?, &required(jwks, "jwks")?.0));
     SetOfIterator::new(kids)
 }
 

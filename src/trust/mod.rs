@@ -29,7 +29,7 @@ fn trust_changed<'a>(
         }
     }
     let whole_table = rows.is_empty();
-    error::sql(std::panic::AssertUnwindSafe(move || {
+    error::sql(move || {
         watch::announce(relation);
         if whole_table {
             invalidation::record(Event::Flush);
@@ -38,6 +38,6 @@ fn trust_changed<'a>(
             invalidation::record(Event::Issuer { issuer });
         }
         Ok(())
-    }));
+    });
     Ok(trigger.new().or_else(|| trigger.old()))
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -18,10 +18,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The cluster that the tests of one binary share, each with a database of its own.
 ///
-/// A static is never dropped: `tests/run` stops this server when the binary is done.
+/// A static is never dropped: the next binary to share one stops it, and `tests/run` the last.
 pub fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| Cluster::start("shared"))
+    SHARED.get_or_init(|| {
+        stop_orphans();
+        let cluster = Cluster::start("shared");
+        fs::write(cluster.home.join("owner"), process::id().to_string()).expect("the owner's file");
+        cluster
+    })
+}
+
+/// Ends the shared clusters of test binaries that have ended.
+fn stop_orphans() {
+    for home in place().clusters() {
+        let Ok(owner) = fs::read_to_string(home.join("owner")) else {
+            continue;
+        };
+        if !Path::new("/proc").join(owner).exists() {
+            drop(Cluster::at(home, Vec::new()));
+        }
+    }
 }
 
 /// A running PostgreSQL server with data, log and socket in a folder of its own. Dropping it stops the

@@ -10,6 +10,7 @@
 //! One that restarts, kills, configures or replicates a server starts its own [`Cluster`], which is gone
 //! when it goes out of scope. Where things are comes from `tests/run`, by the environment (see [`place`]).
 
+mod app;
 mod cluster;
 mod expect;
 mod listener;
@@ -17,6 +18,7 @@ mod place;
 mod readme;
 mod standby;
 
+pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
 pub use cluster::{Cluster, Setup, shared};
 pub use expect::{assert_reason, refused};
 pub use listener::Listener;

@@ -56,6 +56,12 @@ impl Place {
         folder
     }
 
+    /// The folders that clusters have here.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.run).expect("the run folder");
+        entries.flatten().map(|entry| entry.path())
+    }
+
     /// One of PostgreSQL's programs, to be run as the server's user.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));

@@ -97,6 +97,13 @@ mod tests {
             assert_eq!(admit_ed25519(&bad), Err(KeyError::Point), "{bad:02x?}");
         }
 
+        // y = p + k: second spellings of points of any order.
+        for (k, top) in (2..=18).flat_map(|k| [(k, 0x7f), (k, 0xff)]) {
+            let mut octets = [0xff; 32];
+            (octets[0], octets[31]) = (0xed + k, top);
+            assert_eq!(admit_ed25519(&octets), Err(KeyError::Point), "p + {k}");
+        }
+
         // y = 2 is on no point of the curve.
         let mut off = [0; 32];
         off[0] = 2;
