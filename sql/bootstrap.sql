@@ -12,11 +12,15 @@ BEGIN
         SELECT FROM pg_catalog.pg_namespace AS n
         JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
         WHERE n.nspname = 'auth'
-          AND (NOT r.rolsuper OR pg_catalog.has_schema_privilege('public', n.oid, 'CREATE'))
+          AND (NOT r.rolsuper OR EXISTS (
+              SELECT FROM pg_catalog.aclexplode(n.nspacl) AS a
+              LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = a.grantee
+              WHERE a.privilege_type = 'CREATE' AND g.rolsuper IS NOT TRUE
+          ))
     ) THEN
         RAISE EXCEPTION 'schema auth exists and others than superusers may create objects in it'
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = 'ALTER SCHEMA auth OWNER TO a superuser, and REVOKE CREATE ON SCHEMA auth FROM PUBLIC.';
+                  HINT = 'ALTER SCHEMA auth OWNER TO a superuser, and REVOKE CREATE ON SCHEMA auth from every other role.';
     END IF;
 END
 $$;
@@ -106,19 +110,24 @@ CREATE TABLE auth.attached_tables (
     prefix_column      text,
     expires_column     text,
     last_used_column   text,
-    version_floor      bigint NOT NULL DEFAULT 0,
-    bumped_floor       timestamptz
+    trigger_count      integer NOT NULL
 );
 COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users and attach_api_keys bound them.';
-COMMENT ON COLUMN auth.attached_tables.version_floor IS 'No new row starts lower: set when more users than auth_ext.bulk_threshold were deleted at once.';
-COMMENT ON COLUMN auth.attached_tables.bumped_floor IS 'When more users than auth_ext.bulk_threshold were last bumped at once; any user may have been among them.';
+COMMENT ON COLUMN auth.attached_tables.trigger_count IS 'How many triggers keep the table right; with fewer, nothing is verified.';
 
 CREATE TABLE auth.user_history (
     user_id      text COLLATE "C" PRIMARY KEY,
     bumped_at    timestamptz NOT NULL,
     next_version bigint NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE auth.user_history IS 'What must outlive a user''s row: when the sessions were last ended, and where the version of a new row of that id starts.';
+COMMENT ON TABLE auth.user_history IS 'What must outlive a user''s row: when the sessions were last ended, and what version a new row of that id starts at. An id over 1024 bytes is kept as its SHA-256.';
+
+CREATE TABLE auth.user_floor (
+    singleton     boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    bumped_at     timestamptz NOT NULL,
+    next_version  bigint NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE auth.user_floor IS 'The same for more users than auth_ext.bulk_threshold at once: any user may have been bumped at that time, and no new row starts lower.';
 
 -- Dumped with the database: without them no token would verify after a restore, and deleted users'
 -- tokens would come back to life.
@@ -126,3 +135,4 @@ SELECT pg_catalog.pg_extension_config_dump('auth.issuers', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.signing_key_store', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.attached_tables', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.user_history', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.user_floor', '');

@@ -32,6 +32,12 @@ CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.attached_ta
     FOR EACH ROW EXECUTE FUNCTION auth.attached_tables_changed();
 CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.attached_tables
     FOR EACH STATEMENT EXECUTE FUNCTION auth.attached_tables_changed();
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.user_floor
+    FOR EACH ROW EXECUTE FUNCTION auth.attached_tables_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.user_floor
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.attached_tables_changed();
+ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER announce_row;
@@ -42,8 +48,41 @@ ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_truncate;
 -- Privileges -------------------------------------------------------------------------------------
 
 GRANT USAGE ON SCHEMA auth TO PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA auth FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA auth FROM PUBLIC;
+
+-- From everybody: PUBLIC, and whoever the database's default privileges would let in.
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT pg_catalog.format(
+                   'REVOKE ALL ON %s %s FROM %s',
+                   o.kind,
+                   o.name,
+                   CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END)
+        FROM pg_catalog.pg_extension AS e
+        JOIN pg_catalog.pg_depend AS d
+            ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+            AND d.deptype = 'e'
+        CROSS JOIN LATERAL (
+            SELECT 'TABLE' AS kind, c.oid::pg_catalog.regclass::text AS name, c.relacl AS acl, c.relowner AS owner
+            FROM pg_catalog.pg_class AS c
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
+              AND c.relkind IN ('r', 'v')
+            UNION ALL
+            SELECT 'FUNCTION', p.oid::pg_catalog.regprocedure::text,
+                   coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)), p.proowner
+            FROM pg_catalog.pg_proc AS p
+            WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
+        ) AS o
+        CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
+        WHERE e.extname = 'auth_ext' AND a.grantee <> o.owner
+        GROUP BY o.kind, o.name, a.grantee
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
 
 -- What only reads its argument, or publishes what is public.
 GRANT EXECUTE ON FUNCTION auth.verify_jwt(text) TO PUBLIC;

@@ -12,7 +12,7 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::prelude::*;
 
 /// Why a call fails.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Error {
     /// A credential is refused: SQLSTATE 28000, DETAIL is the reason code.
     Refused(Refusal),
@@ -54,6 +54,17 @@ impl Error {
     pub const NO_USERS: Self = Self::NotSetUp(
         "no users table is attached",
         "SELECT auth.attach_users('your_schema.users');",
+    );
+
+    /// The users table lacks a column or trigger that it had when it was attached.
+    pub const BROKEN_USERS: Self = Self::NotSetUp(
+        "a column or trigger of the attached users table is gone, renamed or disabled",
+        "SELECT auth.attach_users('your_schema.users', …); again, naming its columns.",
+    );
+    /// The same of the API-key table.
+    pub const BROKEN_API_KEYS: Self = Self::NotSetUp(
+        "a column or trigger of the attached API-key table is gone, renamed or disabled",
+        "SELECT auth.attach_api_keys('your_schema.api_keys', …); again, naming its columns.",
     );
 
     fn report(self) -> ErrorReport {
@@ -102,6 +113,9 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
         Ok(Err(error)) => error.raise(),
         // An error of PostgreSQL, or one that was raised before, goes on as it is.
         Err(payload) if payload.is::<CaughtError>() || payload.is::<ErrorReportWithLevel>() => {
+            if let Some(CaughtError::PostgresError(report)) = payload.downcast_ref() {
+                PASSED_ON.replace(Some(report.message().to_owned()));
+            }
             std::panic::resume_unwind(payload)
         }
         Err(_) => {
@@ -127,10 +141,11 @@ pub fn warn(message: String) {
 
 /// The message domain of our reports, by which [`hide_statement`] knows them.
 const DOMAIN: &str = "auth_ext";
-const C_DOMAIN: &CStr = c"auth_ext";
 
 thread_local! {
     static PANIC_PLACE: RefCell<(String, u32)> = const { RefCell::new((String::new(), 0)) };
+    /// The message of PostgreSQL's own error that last ended one of our calls (a lock timeout, say).
+    static PASSED_ON: RefCell<Option<String>> = const { RefCell::new(None) };
     static NEXT_LOG_HOOK: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
 
@@ -150,17 +165,20 @@ pub fn init() {
 }
 
 /// The statement that failed may hold a token or a key as a literal: `log_min_error_statement` would
-/// write it to the server log, and so would a PL/pgSQL context. Our own errors go there without both.
+/// write it to the server log, and so would a PL/pgSQL context. Errors of our calls go there without both.
 #[pg_guard]
 unsafe extern "C-unwind" fn hide_statement(error: *mut pg_sys::ErrorData) {
-    // SAFETY: PostgreSQL passes a valid ErrorData, whose domain is NULL or a NUL-terminated string.
+    // SAFETY: PostgreSQL passes a valid ErrorData, whose texts are NULL or NUL-terminated strings.
     unsafe {
-        if let Some(error) = error.as_mut()
-            && !error.domain.is_null()
-            && CStr::from_ptr(error.domain.cast::<c_char>()) == C_DOMAIN
-        {
-            error.hide_stmt = true;
-            error.hide_ctx = true;
+        if let Some(error) = error.as_mut() {
+            let is = |text: *const c_char, ours: &[u8]| !text.is_null() && CStr::from_ptr(text).to_bytes() == ours;
+            let passed_on = PASSED_ON.take();
+            if is(error.domain, DOMAIN.as_bytes())
+                || passed_on.is_some_and(|message| is(error.message, message.as_bytes()))
+            {
+                error.hide_stmt = true;
+                error.hide_ctx = true;
+            }
         }
         if let Some(next) = NEXT_LOG_HOOK.get() {
             next(error);

@@ -349,7 +349,7 @@ mod tests {
             moment("-infinity") < moment("4713-01-01 00:00:00+00 BC"),
             "-infinity is a date"
         );
-        for beyond in [i64::MIN, i64::MIN + 1, i64::MAX - 946_684_800_000_000] {
+        for beyond in [i64::MIN, i64::MIN + 1] {
             assert!(
                 clock::to_timestamptz(UnixMicros(beyond)).is_none(),
                 "{beyond} is a timestamptz"

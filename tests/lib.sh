@@ -2,6 +2,7 @@
 # Shared by the scripts in tests/: where things live, how they speak, who runs the servers.
 # Sourced, not run.
 
+shopt -s inherit_errexit
 umask 022
 unset MAKEFLAGS MFLAGS MAKELEVEL
 

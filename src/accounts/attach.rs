@@ -39,12 +39,15 @@ pub struct Attachment {
 }
 
 /// The table that a caller wants to attach: it must be an ordinary or partitioned one of his own.
-pub fn check_table(relation: pg_sys::Oid) -> Result<catalog::Relation> {
+pub fn check_table(kind: &str, relation: pg_sys::Oid) -> Result<catalog::Relation> {
     let table = catalog::relation(relation)
         .ok_or_else(|| Error::Argument("there is no such table".to_owned()))?;
     let name = &table.qualified_name;
     if !matches!(table.kind, b'r' | b'p') || table.persistence == b't' {
         return Err(Error::Argument(format!("{name} is not an ordinary or partitioned table")));
+    }
+    if attached_kinds(relation).iter().any(|other| other != kind) {
+        return Err(Error::Argument(format!("{name} cannot be both the users and the API-key table")));
     }
     if table.is_partition {
         return Err(Error::Argument(format!("{name} is a partition: attach the partitioned table")));
@@ -73,7 +76,8 @@ pub fn require_column(
     Ok(column)
 }
 
-/// The column that was named, or the customary one when the table has it in a fitting type.
+/// The column that was named, or the customary one when the table has it. One of an unfitting type is refused,
+/// not passed over: it may say who must not get in.
 pub fn optional_column(
     relation: pg_sys::Oid,
     named: Option<&str>,
@@ -81,15 +85,28 @@ pub fn optional_column(
     types: &[pg_sys::Oid],
     expected: &str,
 ) -> Result<Option<String>> {
-    match named {
-        Some(name) => require_column(relation, name, types, expected).map(|_| Some(name.to_owned())),
-        None => Ok(require_column(relation, customary, types, expected).is_ok().then(|| customary.to_owned())),
+    let name = match named {
+        Some(name) => name,
+        None if catalog::column(relation, customary).is_some() => customary,
+        None => return Ok(None),
+    };
+    require_column(relation, name, types, expected).map(|_| Some(name.to_owned()))
+}
+
+/// Columns with different tasks must be different columns.
+pub fn require_distinct(columns: &[Option<&String>]) -> Result<()> {
+    let mut names: Vec<&String> = columns.iter().copied().flatten().collect();
+    names.sort_unstable();
+    match names.array_windows().find(|[one, other]| one == other) {
+        Some([name, _]) => Err(Error::Argument(format!("column \"{name}\" cannot have two tasks"))),
+        None => Ok(()),
     }
 }
 
 /// Adds columns and triggers, and writes the binding.
 pub fn attach(attachment: &Attachment) -> Result<()> {
-    let table = check_table(attachment.relation)?;
+    let table = check_table(attachment.kind, attachment.relation)?;
+    run(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", table.as_source()));
     run("LOCK TABLE auth.attached_tables IN SHARE ROW EXCLUSIVE MODE");
     if let Some(other) = attached(attachment.kind)
         && other != attachment.relation
@@ -117,8 +134,25 @@ pub fn attach(attachment: &Attachment) -> Result<()> {
             }
         }
     }
+    grant_triggers(attachment.kind, table.owner);
     write_binding(attachment);
     Ok(())
+}
+
+/// The owner adds partitions, and PostgreSQL then creates our triggers on them in his name.
+fn grant_triggers(kind: &str, owner: pg_sys::Oid) {
+    let commands = query(
+        Sees::Latest,
+        "SELECT format('GRANT EXECUTE ON FUNCTION %s TO %s', f.oid::regprocedure, $2::regrole)
+         FROM pg_proc AS f
+         WHERE f.pronamespace = 'auth'::regnamespace AND f.prorettype = 'trigger'::regtype
+           AND starts_with(f.proname, $1)",
+        &[text(format!("{kind}_")), (pg_sys::OIDOID, owner.into_datum())],
+        |row| row.get::<String>(1),
+    );
+    for command in commands.iter().flatten() {
+        run(command);
+    }
 }
 
 /// Removes triggers and binding; false when nothing was attached.
@@ -136,6 +170,16 @@ pub fn detach(kind: &'static str) -> Result<bool> {
 
 fn run(command: &str) {
     query(Sees::Transaction, command, &[], |_| ());
+}
+
+/// As what is a table attached?
+fn attached_kinds(relation: pg_sys::Oid) -> Vec<String> {
+    query(
+        Sees::Latest,
+        "SELECT kind FROM auth.attached_tables WHERE relation = $1",
+        &[(pg_sys::OIDOID, relation.into_datum())],
+        |row| row.get::<String>(1).unwrap_or_default(),
+    )
 }
 
 fn attached(kind: &str) -> Option<pg_sys::Oid> {
@@ -203,10 +247,11 @@ fn write_binding(attachment: &Attachment) {
     query(
         Sees::Transaction,
         &format!(
-            "INSERT INTO auth.attached_tables (kind, relation, bump_on, {names})
-             VALUES ($1, $2, $3, {values})
+            "INSERT INTO auth.attached_tables (kind, relation, bump_on, trigger_count, {names})
+             VALUES ($1, $2, $3, $4, {values})
              ON CONFLICT (kind) DO UPDATE
-                 SET relation = excluded.relation, bump_on = excluded.bump_on, {updates}",
+                 SET relation = excluded.relation, bump_on = excluded.bump_on,
+                     trigger_count = excluded.trigger_count, {updates}",
             names = names.join(", "),
             values = values.join(", "),
             updates = updates.join(", "),
@@ -215,6 +260,7 @@ fn write_binding(attachment: &Attachment) {
             text(attachment.kind),
             (pg_sys::OIDOID, attachment.relation.into_datum()),
             (pg_sys::TEXTARRAYOID, attachment.bump_on.clone().into_datum()),
+            (pg_sys::INT4OID, i32::try_from(attachment.triggers.len()).ok().and_then(IntoDatum::into_datum)),
         ],
         |_| (),
     );

@@ -15,10 +15,18 @@ use crate::pg::{catalog, clock, watch};
 
 /// The attached tables.
 pub struct Attached {
-    /// The users table.
-    pub users: Option<Users>,
-    /// The API-key table.
-    pub api_keys: Option<ApiKeys>,
+    users: State<Users>,
+    api_keys: State<ApiKeys>,
+}
+
+/// How it stands with one of them.
+enum State<T> {
+    /// None is attached, or it was dropped.
+    Missing,
+    /// It is attached, and not as it was when it was: nothing can be trusted in it.
+    Broken(Error),
+    /// As it should be.
+    Attached(T),
 }
 
 /// The attached API-key table. The ids of its rows and of their owners are kept as text.
@@ -40,59 +48,90 @@ thread_local! {
 }
 
 /// The attached tables as committed now (and as changed by this transaction).
-pub fn current() -> Result<Rc<Attached>> {
+pub fn current() -> Rc<Attached> {
     watch::ATTACHED.with(|watch| {
         // A change that arrives while we read makes the watch stale again: then read once more.
         loop {
             if watch.is_fresh()
                 && let Some(attached) = CACHE.with_borrow(Clone::clone)
             {
-                return Ok(attached);
+                return attached;
             }
-            let configuration = catalog::auth_relation(c"attached_tables");
-            watch.begin(vec![configuration]);
+            let configuration =
+                [catalog::auth_relation(c"attached_tables"), catalog::auth_relation(c"user_floor")];
+            watch.begin(configuration.to_vec());
             let rows = plan::query(Sees::Latest, ATTACHED, &[], Binding::read);
-            watch.begin(
-                rows.iter().map(|row| row.relation).chain([configuration]).collect(),
-            );
-            match Attached::resolve(rows) {
-                Ok(attached) => CACHE.set(Some(Rc::new(attached))),
-                Err(error) => {
-                    watch.end();
-                    return Err(error);
-                }
-            }
+            watch.begin(rows.iter().map(|row| row.relation).chain(configuration).collect());
+            CACHE.set(Some(Rc::new(Attached::resolve(rows))));
         }
     })
 }
 
 impl Attached {
-    /// The users table; 55000 when none is attached.
-    pub fn users(&self) -> Result<&Users> {
-        self.users.as_ref().ok_or(Error::NO_USERS)
+    /// The users table; None when none is attached, 55000 when it is not as it was attached.
+    pub fn users_if_any(&self) -> Result<Option<&Users>> {
+        self.users.get()
     }
 
-    fn resolve(rows: Vec<Binding>) -> Result<Self> {
-        let mut attached = Self { users: None, api_keys: None };
+    /// The users table; 55000 also when none is attached.
+    pub fn users(&self) -> Result<&Users> {
+        self.users.get()?.ok_or(Error::NO_USERS)
+    }
+
+    /// The API-key table; None when none is attached, 55000 when it is not as it was attached.
+    pub fn api_keys_if_any(&self) -> Result<Option<&ApiKeys>> {
+        self.api_keys.get()
+    }
+
+    fn resolve(rows: Vec<Binding>) -> Self {
+        let mut attached = Self { users: State::Missing, api_keys: State::Missing };
         for row in rows {
-            // A dropped table leaves its row behind; it is as if none were attached.
             let Some(relation) = catalog::relation(row.relation) else { continue };
             if row.kind == "users" {
-                attached.users = Some(row.users(relation)?);
+                attached.users = row.users(relation).into();
             } else {
-                attached.api_keys = Some(row.api_keys()?);
+                attached.api_keys = row.api_keys().into();
             }
         }
-        Ok(attached)
+        attached
+    }
+}
+
+impl<T> State<T> {
+    fn get(&self) -> Result<Option<&T>> {
+        match self {
+            Self::Missing => Ok(None),
+            Self::Broken(error) => Err(error.clone()),
+            Self::Attached(table) => Ok(Some(table)),
+        }
+    }
+}
+
+impl<T> From<Result<T>> for State<T> {
+    fn from(result: Result<T>) -> Self {
+        match result {
+            Ok(table) => Self::Attached(table),
+            Err(error) => Self::Broken(error),
+        }
     }
 }
 
 const ATTACHED: &str = "
-    SELECT kind, relation::oid, id_column, version_column, active_column, version_floor, bumped_floor,
-           user_column, fingerprint_column, expires_column
-    FROM auth.attached_tables";
+    SELECT a.kind, a.relation::oid, a.id_column, a.version_column, a.active_column, f.next_version, f.bumped_at,
+           a.user_column, a.fingerprint_column, a.expires_column,
+           a.trigger_count <= (
+               SELECT count(*) FROM pg_trigger AS t
+               WHERE t.tgrelid = a.relation AND starts_with(t.tgname, 'zzzz_auth_ext_') AND t.tgenabled IN ('A', 'O')
+           ),
+           EXISTS (
+               SELECT FROM pg_index AS i
+               JOIN pg_attribute AS c ON c.attrelid = i.indrelid AND c.attnum = i.indkey[0]
+               WHERE i.indrelid = a.relation AND i.indnkeyatts = 1 AND c.attname = a.id_column
+                 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL
+           )
+    FROM auth.attached_tables AS a LEFT JOIN auth.user_floor AS f ON true";
 
-/// A row of `auth.attached_tables`.
+/// A row of `auth.attached_tables`, and what the catalogs say now.
 struct Binding {
     kind: String,
     relation: pg_sys::Oid,
@@ -104,6 +143,8 @@ struct Binding {
     user_column: String,
     fingerprint_column: String,
     expires_column: Option<String>,
+    has_triggers: bool,
+    has_unique_ids: bool,
 }
 
 impl Binding {
@@ -121,31 +162,45 @@ impl Binding {
             user_column: row.get(8).unwrap_or_default(),
             fingerprint_column: row.get(9).unwrap_or_default(),
             expires_column: row.get(10),
+            has_triggers: row.get(11).unwrap_or(false),
+            has_unique_ids: row.get(12).unwrap_or(false),
         }
     }
 
-    /// A column that was there when the table was attached must still be.
-    fn column(&self, name: &str) -> Result<catalog::Column> {
-        catalog::column(self.relation, name).ok_or(Error::NotSetUp(
-            "a column of the attached table is gone or was renamed",
-            "SELECT auth.detach_users(); and attach the table again, naming its columns.",
-        ))
+    /// What was there when the table was attached must still be.
+    fn check(&self, columns: &[Option<&String>], broken: Error) -> Result<()> {
+        let has = |name: &&String| catalog::column(self.relation, name).is_some();
+        if self.has_triggers && columns.iter().flatten().all(has) { Ok(()) } else { Err(broken) }
     }
 
     fn users(self, table: catalog::Relation) -> Result<Users> {
-        let id = self.column(&self.id_column)?.type_oid;
-        self.column(&self.version_column)?;
-        if let Some(active) = &self.active_column {
-            self.column(active)?;
-        }
-        let id_type = IdType::of(id).ok_or(Error::NO_USERS)?;
-        Ok(Users::new(table, self.id_column, id_type, self.version_column, self.active_column, self.version_floor, self.bumped_floor))
+        let columns = [Some(&self.id_column), Some(&self.version_column), self.active_column.as_ref()];
+        self.check(&columns, Error::BROKEN_USERS)?;
+        let id_type = catalog::column(self.relation, &self.id_column)
+            .and_then(|column| IdType::of(column.type_oid))
+            .ok_or(Error::BROKEN_USERS)?;
+        Ok(Users {
+            table,
+            id_column: self.id_column,
+            id_type,
+            version_column: self.version_column,
+            active_column: self.active_column,
+            has_unique_ids: self.has_unique_ids,
+            version_floor: self.version_floor,
+            bumped_floor: self.bumped_floor,
+            plans: Default::default(),
+        })
     }
 
     fn api_keys(self) -> Result<ApiKeys> {
-        for name in [&self.user_column, &self.fingerprint_column, &self.version_column] {
-            self.column(name)?;
-        }
+        let columns = [
+            Some(&self.user_column),
+            Some(&self.fingerprint_column),
+            Some(&self.version_column),
+            self.active_column.as_ref(),
+            self.expires_column.as_ref(),
+        ];
+        self.check(&columns, Error::BROKEN_API_KEYS)?;
         Ok(ApiKeys {
             user_column: self.user_column,
             fingerprint_column: self.fingerprint_column,

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use super::attach::{Attachment, Trigger, attach, check_table, detach, optional_column, require_column};
+use super::attach::{Attachment, Trigger, attach, check_table, detach, require_column, require_distinct};
 use super::id::IdType;
 use super::{current, triggers};
 use crate::error::{Error, Result, sql};
@@ -50,7 +50,7 @@ fn users_attachment(
     active: Option<&str>,
     bump_on: Vec<Option<String>>,
 ) -> Result<Attachment> {
-    let table = check_table(relation)?;
+    let table = check_table("users", relation)?;
     let id_type = catalog::column(relation, &id)
         .ok_or_else(|| Error::Argument(format!("column \"{id}\" does not exist")))?;
     if id_type.generated || IdType::of(id_type.type_oid).is_none() {
@@ -58,26 +58,45 @@ fn users_attachment(
             "column \"{id}\" must be an ordinary column of type text, varchar, uuid, bigint or integer"
         )));
     }
+    if !id_type.deterministic {
+        return Err(Error::Argument(format!(
+            "column \"{id}\" has a collation that takes different ids for the same one"
+        )));
+    }
+    require_distinct(&[Some(&id), Some(&version)])?;
     let mut missing = Vec::new();
     if catalog::column(relation, &version).is_none() {
         missing.push((version.clone(), VERSION_DEFINITION));
     } else {
         require_column(relation, &version, VERSION_TYPES, "integer or bigint")?;
     }
-    let active = optional_column(relation, active, "is_active", &[pg_sys::BOOLOID], "boolean")?;
+    let active = active_column(relation, active)?;
+    require_distinct(&[Some(&id), Some(&version), active.as_ref().map(|(name, _)| name)])?;
     let bump_on = bump_columns(relation, &[&id, &version], bump_on)?;
     Ok(Attachment {
         kind: "users",
         relation,
         missing,
-        triggers: users_triggers(&id, &version, active.as_deref(), &bump_on, table.kind == b'p'),
+        triggers: users_triggers(&id, &version, active.as_ref(), &bump_on, table.kind == b'p'),
         columns: vec![
             ("id_column", Some(id)),
             ("version_column", Some(version)),
-            ("active_column", active),
+            ("active_column", active.map(|(name, _)| name)),
         ],
         bump_on,
     })
+}
+
+/// The active column, and whether it is generated: such a one has no new value yet when BEFORE triggers run,
+/// so that the AFTER trigger raises the version.
+fn active_column(relation: pg_sys::Oid, named: Option<&str>) -> Result<Option<(String, bool)>> {
+    let name = named.unwrap_or("is_active");
+    match catalog::column(relation, name) {
+        Some(column) if column.type_oid == pg_sys::BOOLOID => Ok(Some((name.to_owned(), column.generated))),
+        None if named.is_none() => Ok(None),
+        None => Err(Error::Argument(format!("column \"{name}\" does not exist"))),
+        Some(_) => Err(Error::Argument(format!("column \"{name}\" must be of type boolean"))),
+    }
 }
 
 fn bump_columns(relation: pg_sys::Oid, taken: &[&String], names: Vec<Option<String>>) -> Result<Vec<String>> {
@@ -110,19 +129,19 @@ fn changes_as_text(column: &String) -> String {
 fn users_triggers(
     id: &str,
     version: &str,
-    active: Option<&str>,
+    active: Option<&(String, bool)>,
     bump_on: &[String],
     partitioned: bool,
 ) -> Vec<Trigger> {
     const BEFORE_ROW: &str = "auth.users_before_row()";
     const AFTER_ROW: &str = "auth.users_after_row()";
-    let ends = bump_on.iter().map(changes_as_text).chain(active.map(|column| {
+    let ends = bump_on.iter().map(changes_as_text).chain(active.filter(|(_, generated)| !generated).map(|(column, _)| {
         let column = quote_identifier(column);
         format!("OLD.{column} AND NEW.{column} IS NOT TRUE")
     }));
     let ends: Vec<String> = ends.collect();
     let touches = format!("{} OR {}", changes(id), changes(version));
-    let tells: Vec<String> = [touches.clone()].into_iter().chain(active.map(changes)).collect();
+    let tells: Vec<String> = [touches.clone()].into_iter().chain(active.map(|(column, _)| changes(column))).collect();
 
     let mut triggers = Vec::new();
     let trigger = |name, event, when, function| Trigger { name, event, when, function };
@@ -151,14 +170,14 @@ fn detach_users() {
 
 #[pg_extern(sql = false)]
 fn session_version(user_id: &str) -> Option<i64> {
-    sql(|| Ok(current()?.users()?.find(user_id).map(|account| account.session_version)))
+    sql(|| Ok(current().users()?.find(user_id).map(|account| account.session_version)))
 }
 
 #[pg_extern(sql = false)]
 fn bump_session_version(user_id: Option<&str>, reason: Option<&str>) -> i64 {
     sql(|| {
         let user_id = user_id.ok_or(jose::Refusal::UnknownUser)?;
-        let attached = current()?;
+        let attached = current();
         let users = attached.users()?;
         triggers::with_reason(Reason::new(reason.unwrap_or("logout_everywhere")), || users.bump(user_id))
     })

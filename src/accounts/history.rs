@@ -1,5 +1,7 @@
 //! What must outlive a user's row: when the sessions were last ended, and where a new row of that id starts.
 
+use std::borrow::Cow;
+
 use jose::UnixMicros;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -46,19 +48,28 @@ fn run<T>(
     arguments: &[Option<pg_sys::Datum>],
     read: impl FnMut(&crate::pg::plan::Row) -> T,
 ) -> Option<T> {
-    let _acting = ActingAs::reader(catalog::extension_owner());
+    let owner = catalog::extension_owner();
+    let _acting = match sees {
+        Sees::Latest => ActingAs::reader(owner),
+        Sees::Transaction => ActingAs::writer(owner, None),
+    };
     PLANS.with(|plans| plan(plans).run(sees, arguments, 0, read)).pop()
 }
 
-/// Remembers that the sessions of a user ended now, and where a new row of that id would start (0 when the
-/// row is still there).
+/// The id as the table keeps it: an index cannot hold one of any length, and no id may make a bump fail.
+fn key(user_id: &str) -> Cow<'_, str> {
+    if user_id.len() <= 1024 { user_id.into() } else { format!("sha256:{}", jose::fingerprint(user_id)).into() }
+}
+
+/// Remembers that the sessions of a user ended now, and where a new row of that id would start.
 pub fn remember(user_id: &str, next_version: i64) {
-    run(|plans| &plans.remember, Sees::Transaction, &[user_id.into_datum(), next_version.into_datum()], |_| ());
+    let arguments = [key(user_id).into_owned().into_datum(), next_version.into_datum()];
+    run(|plans| &plans.remember, Sees::Transaction, &arguments, |_| ());
 }
 
 /// The version below which no row of that id may start.
 pub fn floor(users: &Users, user_id: &str) -> i64 {
-    run(|plans| &plans.next_version, Sees::Latest, &[user_id.into_datum()], |row| row.get::<i64>(1))
+    run(|plans| &plans.next_version, Sees::Latest, &[key(user_id).into_owned().into_datum()], |row| row.get::<i64>(1))
         .flatten()
         .unwrap_or(0)
         .max(users.version_floor)
@@ -67,7 +78,7 @@ pub fn floor(users: &Users, user_id: &str) -> i64 {
 
 /// When the sessions of a user last ended, as far as is known: never too early.
 pub fn bumped_at(users: &Users, user_id: &str) -> Option<UnixMicros> {
-    run(|plans| &plans.bumped_at, Sees::Latest, &[user_id.into_datum()], |row| {
+    run(|plans| &plans.bumped_at, Sees::Latest, &[key(user_id).into_owned().into_datum()], |row| {
         row.get::<TimestampWithTimeZone>(1).map(|time| clock::from_pg(time.into_inner()))
     })
     .flatten()
@@ -79,9 +90,10 @@ pub fn settle_bulk(version_floor: i64) {
     transaction::with_snapshot(|| {
         query(
             Sees::Transaction,
-            "UPDATE auth.attached_tables
-             SET bumped_floor = clock_timestamp(), version_floor = greatest(version_floor, $1)
-             WHERE kind = 'users'",
+            "INSERT INTO auth.user_floor AS f (bumped_at, next_version) VALUES (clock_timestamp(), $1)
+             ON CONFLICT (singleton) DO UPDATE
+                 SET bumped_at = excluded.bumped_at,
+                     next_version = greatest(f.next_version, excluded.next_version)",
             &[(pg_sys::INT8OID, version_floor.into_datum())],
             |_| (),
         );

@@ -13,14 +13,14 @@ use super::history;
 use super::users::Users;
 use crate::error::{Error, Result, sql};
 use crate::invalidation::{self, Event, Reason};
-use crate::pg::row::{Column, TriggerRow};
-use crate::pg::transaction::{self, CommandId};
+use crate::pg::row::{RowPlace, TriggerRow};
+use crate::pg::transaction::{self, TransactionId};
 use crate::pg::{catalog, watch};
 use crate::settings;
 
 thread_local! {
     static REASON: RefCell<Option<Reason>> = const { RefCell::new(None) };
-    static UPDATED: RefCell<Option<(CommandId, String)>> = const { RefCell::new(None) };
+    static UPDATED: Cell<Option<(TransactionId, RowPlace)>> = const { Cell::new(None) };
     static MOVED: RefCell<HashMap<String, State>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
@@ -52,14 +52,13 @@ impl State {
 
 /// Runs `body`; the events of the bumps in it carry `reason`.
 pub fn with_reason<T>(reason: Reason, body: impl FnOnce() -> T) -> T {
-    struct Reset;
-    impl Drop for Reset {
+    struct Restore(Option<Reason>);
+    impl Drop for Restore {
         fn drop(&mut self) {
-            REASON.set(None);
+            REASON.set(self.0.take());
         }
     }
-    REASON.set(Some(reason));
-    let _reset = Reset;
+    let _restore = Restore(REASON.replace(Some(reason)));
     body()
 }
 
@@ -70,8 +69,8 @@ fn users_before_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     Ok(sql(|| {
-        let attached = super::current()?;
-        let row = attached.users.as_ref().map(|users| with_right_version(users, trigger)).transpose()?;
+        let attached = super::current();
+        let row = attached.users_if_any()?.map(|users| with_right_version(users, trigger)).transpose()?;
         Ok(row.flatten().or_else(|| as_it_is(trigger)))
     }))
 }
@@ -119,13 +118,15 @@ fn with_right_version<'a>(
             _ => return Ok(None),
         },
         Some(old) => {
-            if users.is_partitioned() {
-                note_update(&old, id);
-            }
             let raised = raised(old.bigint(version).unwrap_or(0), is.unwrap_or(0), is_bump(trigger))?;
             match new.text_unless_same(&old, id) {
                 Some(id) => raised.max(history::floor(users, &id)),
-                None => raised,
+                None => {
+                    if users.is_partitioned() {
+                        UPDATED.set(Some((transaction::current(), old.place())));
+                    }
+                    raised
+                }
             }
         }
     };
@@ -145,23 +146,24 @@ fn users_after_row<'a>(
         if is_lost_in_bulk(trigger) {
             return Ok(());
         }
-        let attached = super::current()?;
-        let Some(users) = &attached.users else { return Ok(()) };
+        let attached = super::current();
+        let Some(users) = attached.users_if_any()? else { return Ok(()) };
         let old = TriggerRow::old(trigger).and_then(|row| State::read(users, &row));
         let new = TriggerRow::new(trigger).and_then(|row| State::read(users, &row));
         match (old, new) {
             (None, Some(new)) => match MOVED.with_borrow_mut(|moved| moved.remove(&new.id)) {
-                Some(old) => changed(&old, &new),
+                Some(old) => changed(users, &old, &new),
                 None => hold_floor(users, &new),
             },
-            (Some(old), Some(new)) if old.id == new.id => changed(&old, &new),
+            (Some(old), Some(new)) if old.id == new.id => changed(users, &old, &new),
             (Some(old), Some(new)) => {
-                deleted(&old);
+                deleted(users, &old);
                 hold_floor(users, &new)
             }
             (Some(old), None) => {
-                if !MOVED.with_borrow(|moved| moved.contains_key(&old.id)) {
-                    deleted(&old);
+                if !is_moving(&old.id) || users.find(&old.id).is_none() {
+                    MOVED.with_borrow_mut(|moved| moved.remove(&old.id));
+                    deleted(users, &old);
                 }
                 Ok(())
             }
@@ -189,8 +191,13 @@ fn hold_floor(users: &Users, new: &State) -> Result<()> {
     Ok(())
 }
 
-fn changed(old: &State, new: &State) -> Result<()> {
+fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     let bumped = new.version != old.version;
+    if old.active && !new.active && !bumped {
+        // A generated column, or one that a trigger behind ours changed: the UPDATE comes back here.
+        users.raise(&new.id, new.next_version());
+        return Ok(());
+    }
     let reason = match (bumped, old.active, new.active) {
         (true, _, _) if REASON.with_borrow(Option::is_some) => REASON.with_borrow(Clone::clone),
         (_, true, false) => Some(Reason::new("deactivated")),
@@ -203,12 +210,16 @@ fn changed(old: &State, new: &State) -> Result<()> {
     if !bumped {
         invalidation::record(event);
     } else if invalidation::record_user(event, 0) || needs_history() {
-        history::remember(&new.id, 0);
+        history::remember(&new.id, new.next_version());
     }
     Ok(())
 }
 
-fn deleted(old: &State) {
+fn deleted(users: &Users, old: &State) {
+    if !users.has_unique_ids {
+        // Another row of that id, which nobody could use while there were two, is no refuge for old tokens.
+        users.raise(&old.id, old.next_version());
+    }
     let next_version = old.next_version();
     let event = Event::User {
         id: old.id.clone(),
@@ -234,8 +245,8 @@ fn users_before_truncate<'a>(
 ) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
     let relation = trigger.relid()?;
     sql(move || {
-        let attached = super::current()?;
-        if let (Some(users), Some(truncated)) = (&attached.users, catalog::relation(relation)) {
+        let attached = super::current();
+        if let (Some(users), Some(truncated)) = (attached.users_if_any()?, catalog::relation(relation)) {
             let threshold = if needs_history() { usize::MAX } else { settings::bulk_threshold() };
             history::remember_all(users, &truncated.qualified_name, threshold);
             invalidation::record(Event::Flush);
@@ -259,20 +270,15 @@ fn attached_tables_changed<'a>(
 
 // ---- Rows that move between partitions -----------------------------------------------------------------
 //
-// An UPDATE that moves a row to another partition fires, for that row and in one command: BEFORE UPDATE,
-// BEFORE DELETE, BEFORE INSERT, and at its end AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was
-// not deleted. A BEFORE DELETE right after a BEFORE UPDATE of the same row in the same command is nothing else.
+// An UPDATE that moves a row to another partition fires, for that row: BEFORE UPDATE, BEFORE DELETE, BEFORE
+// INSERT, and at the end of the command AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was not
+// deleted. A BEFORE DELETE of the very tuple that a BEFORE UPDATE saw last is such a move, if there is a row of
+// that id at the end: the destination may have refused it.
 
-fn note_update(old: &TriggerRow<'_>, id: Column) {
-    UPDATED.set(old.text(id).map(|id| (transaction::current_command(), id)));
-}
-
-fn note_delete(users: &Users, old: &TriggerRow<'_>) {
-    let Some(old) = State::read(users, old) else { return };
-    let moves = UPDATED.with_borrow(|updated| {
-        updated.as_ref().is_some_and(|(command, id)| *command == transaction::current_command() && *id == old.id)
-    });
-    if moves {
+fn note_delete(users: &Users, row: &TriggerRow<'_>) {
+    if UPDATED.get() == Some((transaction::current(), row.place()))
+        && let Some(old) = State::read(users, row)
+    {
         forget_moves_on_abort();
         MOVED.with_borrow_mut(|moved| moved.insert(old.id.clone(), old));
     }

@@ -18,15 +18,25 @@ pub struct Users {
     pub table: Relation,
     /// The column of the id.
     pub id_column: String,
-    id_type: IdType,
+    /// Its type.
+    pub id_type: IdType,
     /// The column of the session version.
     pub version_column: String,
     /// The boolean column that says whether the user may have sessions.
     pub active_column: Option<String>,
+    /// Does an index see to it that no two rows share an id?
+    pub has_unique_ids: bool,
     /// No new row starts lower.
     pub version_floor: i64,
     /// Any user may have been bumped at that time.
     pub bumped_floor: Option<UnixMicros>,
+    /// Kept plans.
+    pub(super) plans: Plans,
+}
+
+/// The plans on the users table, made when they are first needed.
+#[derive(Default)]
+pub(super) struct Plans {
     find: OnceCell<Plan>,
     bump: OnceCell<Plan>,
 }
@@ -42,29 +52,6 @@ pub struct Account {
 }
 
 impl Users {
-    #[allow(clippy::too_many_arguments, reason = "the columns of one row, resolved")]
-    pub(super) fn new(
-        table: Relation,
-        id_column: String,
-        id_type: IdType,
-        version_column: String,
-        active_column: Option<String>,
-        version_floor: i64,
-        bumped_floor: Option<UnixMicros>,
-    ) -> Self {
-        Self {
-            table,
-            id_column,
-            id_type,
-            version_column,
-            active_column,
-            version_floor,
-            bumped_floor,
-            find: OnceCell::new(),
-            bump: OnceCell::new(),
-        }
-    }
-
     /// Is it a partitioned table, whose rows an UPDATE can move?
     pub fn is_partitioned(&self) -> bool {
         self.table.kind == b'p'
@@ -75,7 +62,7 @@ impl Users {
     pub fn find(&self, user_id: &str) -> Option<Account> {
         let id = self.id_type.datum(user_id)?;
         let _acting = ActingAs::reader(self.table.owner);
-        let plan = self.find.get_or_init(|| {
+        let plan = self.plans.find.get_or_init(|| {
             let active = match &self.active_column {
                 Some(column) => format!("u.{} IS TRUE", quote_identifier(column)),
                 None => "true".to_owned(),
@@ -85,7 +72,7 @@ impl Users {
                  FROM {table} AS u WHERE u.{id} OPERATOR(pg_catalog.=) $1 LIMIT 2",
                 id = quote_identifier(&self.id_column),
                 version = quote_identifier(&self.version_column),
-                table = self.table.qualified_name,
+                table = self.table.as_source(),
             );
             Plan::prepare(&sql, &[self.id_type.parameter()])
         });
@@ -101,14 +88,14 @@ impl Users {
     pub fn bump(&self, user_id: &str) -> Result<i64> {
         let id = self.id_type.datum(user_id).ok_or(Refusal::UnknownUser)?;
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        let plan = self.bump.get_or_init(|| {
+        let plan = self.plans.bump.get_or_init(|| {
             let sql = format!(
                 "UPDATE {table} AS u SET {version} = coalesce(u.{version}, 0) OPERATOR(pg_catalog.+) 1
                  WHERE u.{id} OPERATOR(pg_catalog.=) $1
                  RETURNING u.{version}::pg_catalog.int8",
                 id = quote_identifier(&self.id_column),
                 version = quote_identifier(&self.version_column),
-                table = self.table.qualified_name,
+                table = self.table.as_source(),
             );
             Plan::prepare(&sql, &[self.id_type.parameter()])
         });
@@ -126,7 +113,7 @@ impl Users {
                AND coalesce(u.{version}, 0) OPERATOR(pg_catalog.<) $2",
             id = quote_identifier(&self.id_column),
             version = quote_identifier(&self.version_column),
-            table = self.table.qualified_name,
+            table = self.table.as_source(),
         );
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
         Plan::prepare(&sql, &[self.id_type.parameter(), pg_sys::INT8OID])

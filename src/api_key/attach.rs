@@ -61,7 +61,7 @@ struct Columns {
 
 impl Columns {
     fn attachment(self, relation: pg_sys::Oid) -> Result<Attachment> {
-        accounts::check_table(relation)?;
+        let table = accounts::check_table("api_keys", relation)?;
         let required = |name: Option<String>, argument: &str| {
             name.ok_or_else(|| Error::Argument(format!("{argument} must not be NULL")))
         };
@@ -74,7 +74,8 @@ impl Columns {
 
         let mut missing = Vec::new();
         if crate::pg::catalog::column(relation, &fingerprint).is_none() {
-            missing.push((fingerprint.clone(), "text UNIQUE"));
+            // A partitioned table can only be unique in its partition key.
+            missing.push((fingerprint.clone(), if table.kind == b'p' { "text" } else { "text UNIQUE" }));
         } else {
             require_column(relation, &fingerprint, TEXT, "text or varchar")?;
         }
@@ -91,6 +92,8 @@ impl Columns {
         let times = "timestamp or timestamptz";
         let active = optional(self.active, "is_active", &[pg_sys::BOOLOID], "boolean")?;
         let expires = optional(self.expires, "expires_at", TIMES, times)?;
+        let tasks = [Some(&id), Some(&user), Some(&fingerprint), Some(&version), active.as_ref(), expires.as_ref()];
+        accounts::require_distinct(&tasks)?;
         Ok(Attachment {
             kind: "api_keys",
             relation,

@@ -14,9 +14,9 @@ fn api_keys_before_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     Ok(sql(|| {
-        let attached = accounts::current()?;
+        let attached = accounts::current();
         let (Some(keys), Some(old), Some(new)) =
-            (&attached.api_keys, TriggerRow::old(trigger), TriggerRow::new(trigger))
+            (attached.api_keys_if_any()?, TriggerRow::old(trigger), TriggerRow::new(trigger))
         else {
             return Ok(as_it_is(trigger));
         };
@@ -32,8 +32,8 @@ fn api_keys_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     sql(|| {
-        let attached = accounts::current()?;
-        if let (Some(keys), Some(old)) = (&attached.api_keys, TriggerRow::old(trigger)) {
+        let attached = accounts::current();
+        if let (Some(keys), Some(old)) = (attached.api_keys_if_any()?, TriggerRow::old(trigger)) {
             let new = TriggerRow::new(trigger);
             if let Some(event) = event(keys, &old, new.as_ref()) {
                 invalidation::record(event);

@@ -19,10 +19,11 @@ use crate::settings::{self, Notify};
 struct Pending {
     registered: bool,
     events: Vec<(pg_sys::SubTransactionId, Event)>,
-    bulks: Vec<Bulk>,
+    bulk: Option<Bulk>,
 }
 
-/// What was beyond the threshold in one subtransaction.
+/// What was beyond the threshold. One is enough: it is undone by an abort only of what it began in or was
+/// inside of, and subtransactions nest, so that all that came later is undone with it.
 struct Bulk {
     subtransaction: pg_sys::SubTransactionId,
     /// Deleted users of this bulk start no lower when they come back.
@@ -45,7 +46,7 @@ pub fn record(event: Event) -> bool {
             pending.events.push((subtransaction, event));
             return true;
         }
-        pending.bulk(subtransaction);
+        pending.bulk();
         false
     })
 }
@@ -55,7 +56,7 @@ pub fn record_user(event: Event, next_version: i64) -> bool {
     let kept = record(event);
     if !kept {
         PENDING.with_borrow_mut(|pending| {
-            let bulk = pending.bulk(transaction::current_subtransaction());
+            let bulk = pending.bulk();
             bulk.users = true;
             bulk.version_floor = bulk.version_floor.max(next_version);
         });
@@ -66,29 +67,27 @@ pub fn record_user(event: Event, next_version: i64) -> bool {
 /// The version that no new row starts below, because of this transaction's own bulk deletions.
 pub fn bulk_version_floor() -> i64 {
     PENDING.with_borrow(|pending| {
-        pending.bulks.iter().map(|bulk| bulk.version_floor).max().unwrap_or(0)
+        pending.bulk.as_ref().map_or(0, |bulk| bulk.version_floor)
     })
 }
 
-/// Has this transaction touched so many users that it will end with a flush? A bulk lasts as long as what
-/// came after it: subtransactions nest.
+/// Has this transaction touched so many users that it will end with a flush?
 pub fn in_user_bulk() -> bool {
-    PENDING.with_borrow(|pending| pending.bulks.iter().any(|bulk| bulk.users))
+    PENDING.with_borrow(|pending| pending.bulk.as_ref().is_some_and(|bulk| bulk.users))
 }
 
 impl Pending {
-    fn bulk(&mut self, subtransaction: pg_sys::SubTransactionId) -> &mut Bulk {
-        let found = self.bulks.iter().position(|bulk| bulk.subtransaction == subtransaction);
-        let index = found.unwrap_or_else(|| {
-            self.bulks.push(Bulk { subtransaction, version_floor: 0, users: false });
-            self.bulks.len() - 1
-        });
-        &mut self.bulks[index]
+    fn bulk(&mut self) -> &mut Bulk {
+        self.bulk.get_or_insert_with(|| Bulk {
+            subtransaction: transaction::current_subtransaction(),
+            version_floor: 0,
+            users: false,
+        })
     }
 
     fn forget(&mut self, aborted: pg_sys::SubTransactionId) {
         self.events.retain(|(subtransaction, _)| *subtransaction < aborted);
-        self.bulks.retain(|bulk| bulk.subtransaction < aborted);
+        self.bulk.take_if(|bulk| bulk.subtransaction >= aborted);
     }
 }
 
@@ -114,20 +113,19 @@ fn clear() {
 
 /// Before the commit: settles what a bulk leaves behind, and queues the notifications.
 fn deliver(may_notify: bool) {
-    let (events, bulks) = PENDING.with_borrow_mut(|pending| {
-        (core::mem::take(&mut pending.events), core::mem::take(&mut pending.bulks))
-    });
-    if let Some(floor) = bulks.iter().filter(|bulk| bulk.users).map(|bulk| bulk.version_floor).max() {
-        accounts::settle_bulk(floor);
+    let (events, bulk) =
+        PENDING.with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
+    if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.users) {
+        accounts::settle_bulk(bulk.version_floor);
     }
     if !may_notify || settings::notify() == Notify::off {
         return;
     }
-    if bulks.is_empty() && !events.iter().any(|(_, event)| *event == Event::Flush) {
+    if bulk.is_none() && !events.iter().any(|(_, event)| *event == Event::Flush) {
         for (_, event) in &events {
             send(&event.payload());
         }
-    } else if !(events.is_empty() && bulks.is_empty()) {
+    } else {
         send(FLUSH);
     }
 }

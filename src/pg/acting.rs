@@ -4,42 +4,42 @@ use pgrx::prelude::*;
 use std::ffi::CString;
 
 /// While it lives, the backend acts as another role, as PostgreSQL's own foreign-key triggers do
-/// (`ri_PerformCheck`): the caller needs no right on the tables, and cannot `SET ROLE` meanwhile.
+/// (`ri_PerformCheck`), and with a fixed `search_path`: the caller needs no right on the tables, cannot
+/// `SET ROLE` meanwhile, and cannot put functions of its own in the way.
 ///
 /// After an error nothing is restored here: the abort of the (sub)transaction does it.
 pub struct ActingAs {
     saved_user: pg_sys::Oid,
     saved_context: i32,
-    guc_level: Option<i32>,
+    guc_level: i32,
 }
 
 impl ActingAs {
-    /// Acts as `role`: queries only, every name in them qualified.
+    /// Acts as `role` for queries. Functions that planning runs (of an index predicate, say) find nothing
+    /// that the caller put into his `search_path`, and may change nothing.
     pub fn reader(role: pg_sys::Oid) -> Self {
-        let mut saved_user = pg_sys::InvalidOid;
-        let mut saved_context = 0;
-        // SAFETY: both calls only read and set two variables of the backend.
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut saved_user, &mut saved_context);
-            pg_sys::SetUserIdAndSecContext(role, saved_context | FLAGS);
-        }
-        Self { saved_user, saved_context, guc_level: None }
+        Self::new(role, None, READ)
     }
 
-    /// Acts as `role` for commands that may run triggers of the application: these see a fixed
-    /// `search_path` of `pg_catalog`, the table's own `schema` and `pg_temp`, so that a caller's
-    /// path cannot put functions of its own in their way.
+    /// Acts as `role` for commands that may run triggers of the application: these see the table's own
+    /// `schema` between `pg_catalog` and `pg_temp`.
     pub fn writer(role: pg_sys::Oid, schema: Option<&str>) -> Self {
-        let mut acting = Self::reader(role);
+        Self::new(role, schema, WRITE)
+    }
+
+    fn new(role: pg_sys::Oid, schema: Option<&str>, flags: i32) -> Self {
         let path = match schema {
             Some(schema) => format!("pg_catalog, {}, pg_temp", pgrx::spi::quote_identifier(schema)),
             None => "pg_catalog, pg_temp".to_owned(),
         };
         let path = CString::new(path).unwrap_or_default();
-        // SAFETY: name and value are NUL-terminated; the level opened here is closed in drop, or by
-        // the abort of the transaction.
+        let mut saved_user = pg_sys::InvalidOid;
+        let mut saved_context = 0;
+        // SAFETY: user and context are variables of the backend; name and value of the setting are
+        // NUL-terminated; the level opened here is closed in drop, or by the abort of the transaction.
         unsafe {
-            acting.guc_level = Some(pg_sys::NewGUCNestLevel());
+            pg_sys::GetUserIdAndSecContext(&mut saved_user, &mut saved_context);
+            let guc_level = pg_sys::NewGUCNestLevel();
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
                 path.as_ptr(),
@@ -50,27 +50,28 @@ impl ActingAs {
                 0,
                 false,
             );
+            pg_sys::SetUserIdAndSecContext(role, saved_context | flags);
+            Self { saved_user, saved_context, guc_level }
         }
-        acting
     }
 }
 
 /// `NOFORCE_RLS`: row security that the owner forces upon itself does not apply to the check.
 #[allow(clippy::cast_possible_wrap, reason = "two flags of one bit each")]
-const FLAGS: i32 =
-    (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32;
+const WRITE: i32 = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32;
+#[allow(clippy::cast_possible_wrap, reason = "a flag of one bit")]
+const READ: i32 = WRITE | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
 
 impl Drop for ActingAs {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
         }
-        // SAFETY: restores what `reader` saved and closes the level that `writer` opened, in reverse order.
+        // SAFETY: restores what `new` saved, in reverse order. The level is closed as if by an abort: a SET
+        // that a trigger made meanwhile must not outlive it.
         unsafe {
-            if let Some(level) = self.guc_level {
-                pg_sys::AtEOXact_GUC(true, level);
-            }
             pg_sys::SetUserIdAndSecContext(self.saved_user, self.saved_context);
+            pg_sys::AtEOXact_GUC(false, self.guc_level);
         }
     }
 }

@@ -34,6 +34,14 @@ pub struct Relation {
     pub persistence: u8,
 }
 
+impl Relation {
+    /// As FROM and UPDATE name it: without inheritance children, which have triggers of their own, or none.
+    pub fn as_source(&self) -> String {
+        let only = if self.kind == b'r' { "ONLY " } else { "" };
+        format!("{only}{}", self.qualified_name)
+    }
+}
+
 /// Looks a relation up; None when it is gone.
 pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
     // SAFETY: a syscache look-up by oid; the tuple is read before it is released; get_namespace_name
@@ -71,6 +79,8 @@ pub struct Column {
     pub type_oid: pg_sys::Oid,
     /// Is it `GENERATED ALWAYS AS (…)`?
     pub generated: bool,
+    /// Does its collation tell apart what differs in a byte? (True where it has none.)
+    pub deterministic: bool,
 }
 
 /// Looks a column up by name; None when there is none.
@@ -86,6 +96,8 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
         let found = (form.attnum > 0).then(|| Column {
             type_oid: pg_sys::getBaseType(form.atttypid),
             generated: form.attgenerated != 0,
+            deterministic: form.attcollation == pg_sys::InvalidOid
+                || pg_sys::get_collation_isdeterministic(form.attcollation),
         });
         pg_sys::ReleaseSysCache(tuple);
         found

@@ -14,6 +14,14 @@ pub struct TriggerRow<'a> {
     trigger: PhantomData<&'a pg_sys::TriggerData>,
 }
 
+/// Where a tuple stands: which table, page and line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RowPlace {
+    table: pg_sys::Oid,
+    block: (u16, u16),
+    offset: u16,
+}
+
 /// A column of a trigger's rows.
 #[derive(Clone, Copy)]
 pub struct Column {
@@ -64,6 +72,13 @@ impl<'a> TriggerRow<'a> {
             };
             Some(Column { number, base_type })
         }
+    }
+
+    /// Where the tuple stands.
+    pub fn place(&self) -> RowPlace {
+        // SAFETY: the tuple lives as long as self.
+        let (table, tuple) = unsafe { ((*self.tuple).t_tableOid, (*self.tuple).t_self) };
+        RowPlace { table, block: (tuple.ip_blkid.bi_hi, tuple.ip_blkid.bi_lo), offset: tuple.ip_posid }
     }
 
     /// A column of any type, as its type prints it.

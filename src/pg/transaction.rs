@@ -1,23 +1,15 @@
-//! Which transaction and command is running.
+//! Which transaction is running.
 
 use pgrx::prelude::*;
 
-/// Names one command of one transaction.
+/// Names a transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct CommandId {
-    transaction: pg_sys::TransactionId,
-    command: pg_sys::CommandId,
-}
+pub struct TransactionId(pg_sys::TransactionId);
 
-/// The running command. Assigns a transaction id: for triggers of writing commands only.
-pub fn current_command() -> CommandId {
+/// The running transaction. Assigns its id: for triggers of writing commands only.
+pub fn current() -> TransactionId {
     // SAFETY: inside a transaction, as triggers are.
-    unsafe {
-        CommandId {
-            transaction: pg_sys::GetTopTransactionId(),
-            command: pg_sys::GetCurrentCommandId(false),
-        }
-    }
+    TransactionId(unsafe { pg_sys::GetTopTransactionId() })
 }
 
 /// The current subtransaction; ids grow, so what an aborted one and its children did has its id or more.

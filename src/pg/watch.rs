@@ -56,10 +56,19 @@ impl Watch {
 
 /// Registers the callback, once in a backend.
 pub fn init() {
-    // SAFETY: a backend has room for ten such callbacks; this is the only one of ours.
+    // SAFETY: a backend has room for ten callbacks of the one kind and 64 of the other; these are ours.
     unsafe {
+        #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+        let namespaces = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
+        pg_sys::CacheRegisterSyscacheCallback(namespaces, Some(schema_changed), pg_sys::Datum::from(0));
     }
+}
+
+/// A schema was renamed, maybe: our plans name tables with their schemas. Must not fail.
+#[pg_guard]
+unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    ATTACHED.with(Watch::end);
 }
 
 /// PostgreSQL has invalidated what it knew of `relation` (InvalidOid: of all). Must not fail.

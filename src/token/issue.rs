@@ -63,7 +63,7 @@ fn subject(rules: &Rules, request: &Request<'_>) -> Result<Subject> {
     if rules.session_check == SessionCheck::None {
         return Ok(Subject { user_id: request.user_id.to_owned(), session_version: None });
     }
-    let attached = accounts::current()?;
+    let attached = accounts::current();
     let account = attached.users()?.find(request.user_id).ok_or(Refusal::UnknownUser)?;
     if !account.active {
         return Err(Refusal::InactiveUser.into());
@@ -75,7 +75,7 @@ fn subject(rules: &Rules, request: &Request<'_>) -> Result<Subject> {
 fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
     let not_an_object = || Error::Argument("claims must be a JSON object".to_owned());
     let members = jose::member_names(claims).ok_or_else(not_an_object)?;
-    let reserved = ["iss", "aud", "exp", "nbf", "iat", "jti", "device_hash", &rules.user_claim, &rules.version_claim];
+    let reserved = ["iss", "aud", "exp", "nbf", "iat", "jti", "device_hash", "sso", &rules.user_claim, &rules.version_claim];
     if let Some(taken) = reserved.into_iter().find(|reserved| members.iter().any(|name| name == reserved)) {
         return Err(Error::Argument(format!("claims must not hold \"{taken}\": the function sets it")));
     }

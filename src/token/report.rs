@@ -76,7 +76,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
 fn current_version(refusal: Refusal, user_id: Option<&str>) -> Result<Option<i64>> {
     match (refusal, user_id) {
         (Refusal::SessionVersionMismatch | Refusal::InactiveUser, Some(user_id)) => {
-            Ok(accounts::current()?.users()?.find(user_id).map(|account| account.session_version))
+            Ok(accounts::current().users()?.find(user_id).map(|account| account.session_version))
         }
         _ => Ok(None),
     }

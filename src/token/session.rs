@@ -19,7 +19,7 @@ pub fn check(rules: &Rules, claims: &Claims<'_>) -> Result<Session> {
     if rules.session_check == SessionCheck::None {
         return Ok(Session::default());
     }
-    let attached = accounts::current()?;
+    let attached = accounts::current();
     let users = attached.users()?;
     let account = users.find(&claims.user).ok_or(Refusal::UnknownUser)?;
     holds(rules, claims, users, &account)?;

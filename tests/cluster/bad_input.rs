@@ -84,7 +84,7 @@ fn no_input_makes_a_function_fail_in_another_way_than_the_contract_says() {
         }
     }
     println!("{} calls", rounds * functions.len());
-    assert_the_log_is_clean(&[]);
+    assert_the_log_is_clean("functions", &[]);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_token_that_is_not_quite_right_is_refused_for_the_same_reason_everywhere() {
             "no token was refused as {reason}: the generator has become lame"
         );
     }
-    assert_the_log_is_clean(&[&forger.good]);
+    assert_the_log_is_clean("tokens", &[&forger.good]);
 }
 
 fn outcome(client: &mut Client, call: &postgres::Statement, token: &str) -> Result<(), String> {
@@ -196,5 +196,5 @@ fn a_refusal_tells_its_reason_and_nothing_else_though_backtraces_are_asked_for()
     let import = format!("SELECT auth.import_signing_key('{SECRET}', 'ES256')");
     let error = refused(client.batch_execute(&import), "22023", None);
     assert_eq!(error.detail(), None, "{error:?}");
-    assert_the_log_is_clean(&[&forged, "PERFORM auth.verify_jwt"]);
+    assert_the_log_is_clean("told", &[&forged, "PERFORM auth.verify_jwt"]);
 }

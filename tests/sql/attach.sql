@@ -7,7 +7,8 @@ SELECT auth.attach_users('users', bump_on => '{password_hash}');
 SELECT attname, atttypid::regtype, attnotnull FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'session_version';
 SELECT auth.session_version('alice'), auth.session_version('nobody') AS unknown, auth.session_version(NULL) AS of_null;
 SELECT kind, relation, id_column, version_column, active_column, bump_on FROM auth.attached_tables;
-SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'users'::regclass AND NOT tgisinternal ORDER BY 1;
+-- Our triggers fire after all others, and also where logical replication applies a change.
+SELECT DISTINCT tgname LIKE 'zzzz\_auth\_ext\_%' AS fires_last, tgenabled FROM pg_trigger WHERE tgrelid = 'users'::regclass AND NOT tgisinternal;
 
 -- The version rises with a bump_on column and with deactivation, whatever way the row changes; not with anything else.
 CREATE VIEW versions AS SELECT id, session_version FROM users ORDER BY id;
@@ -111,6 +112,15 @@ SELECT auth.detach_users();
 DROP TABLE "My ""Schema"."the users";
 DROP SCHEMA "My ""Schema";
 
+-- No id is too long to be bumped, whatever index its table has.
+CREATE TABLE long_ids (id text);
+INSERT INTO long_ids SELECT string_agg(md5(n::text), '') FROM generate_series(1, 200) AS n;
+SELECT auth.attach_users('long_ids');
+SELECT spec.outcome('SELECT auth.bump_session_version(id) FROM long_ids');
+SELECT spec.outcome('DELETE FROM long_ids RETURNING ''deleted''');
+SELECT auth.detach_users();
+DROP TABLE long_ids;
+
 -- What cannot be attached, and why.
 CREATE TABLE odd (id int, computed int GENERATED ALWAYS AS (id + 1) STORED, j json, session_version text, yes int);
 CREATE VIEW a_view AS SELECT 1 AS id;
@@ -126,7 +136,10 @@ FROM (VALUES
     ($$'others', bump_on => '{id}'$$), ($$'odd', version_column => 'v', bump_on => '{computed}'$$)
 ) AS calls(call);
 -- One column cannot be two things.
-SELECT left(spec.outcome($$ SELECT auth.attach_users('others', version_column => 'id') $$), 5) AS sqlstate;
+CREATE TABLE narrow (id int, user_id text);
+SELECT left(spec.outcome($$ SELECT auth.attach_users('narrow', version_column => 'id') $$), 5) AS users,
+    left(spec.outcome($$ SELECT auth.attach_api_keys('narrow', version_column => 'id') $$), 5) AS version_is_id,
+    left(spec.outcome($$ SELECT auth.attach_api_keys('narrow', fingerprint_column => 'user_id') $$), 5) AS fingerprint_is_user;
 SELECT count(*) AS attached FROM auth.attached_tables;
 
 -- API keys: the same, with what caches need.
@@ -147,5 +160,5 @@ FROM (VALUES
 SELECT auth.detach_api_keys();
 SELECT count(*) AS triggers FROM pg_trigger WHERE tgrelid = 'keys'::regclass AND NOT tgisinternal;
 DROP VIEW a_view;
-DROP TABLE passing, keys, odd, others, parted, by_bigint, by_integer, by_uuid, by_varchar;
+DROP TABLE passing, keys, odd, others, narrow, parted, by_bigint, by_integer, by_uuid, by_varchar;
 DELETE FROM auth.user_history;

@@ -2,7 +2,7 @@
 
 use auth_ext_tests::Client;
 
-use crate::generate::{Forger, Random, SECRET};
+use crate::generate::{Forger, Random};
 
 /// A function of schema `auth` that takes text or JSON.
 pub struct Function {
@@ -109,7 +109,7 @@ pub fn argument(random: &mut Random, forger: &Forger, name: &str, kind: &str) ->
                     "hmac",
                     "ec",
                     "https://issuer.test",
-                    SECRET,
+                    "some-other-secret-0123456789abcdef-0123456789abcdef",
                     "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
                 ])
                 .to_owned(),
