@@ -28,7 +28,7 @@ $$;
 -- Trust ------------------------------------------------------------------------------------------
 
 CREATE TABLE auth.issuers (
-    issuer                  text PRIMARY KEY CHECK (issuer <> ''),
+    issuer                  text PRIMARY KEY CHECK (pg_catalog.octet_length(issuer) BETWEEN 1 AND 1024),
     audience                text[] NOT NULL CHECK (pg_catalog.array_position(audience, NULL) IS NULL
                                                    AND '' <> ALL (audience)),
     user_claim              text NOT NULL DEFAULT 'sub'

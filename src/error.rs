@@ -81,12 +81,18 @@ impl Error {
                 None,
                 Some(hint),
             ),
-            Self::Argument(message) => {
-                (PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, None, None)
-            }
-            Self::Forbidden(message) => {
-                (PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message, None, None)
-            }
+            Self::Argument(message) => (
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                message,
+                None,
+                None,
+            ),
+            Self::Forbidden(message) => (
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                message,
+                None,
+                None,
+            ),
         };
         let mut report = ErrorReport::new(code, message, "auth_ext").set_domain(DOMAIN);
         if let Some(detail) = detail {
@@ -132,6 +138,15 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
     }
 }
 
+/// A caller's name for something, as a message quotes it: not more of it than a name is long.
+pub fn quoted(name: &str) -> String {
+    const LONGEST: usize = 80;
+    match name.get(..name.floor_char_boundary(LONGEST)) {
+        Some(cut) if cut.len() < name.len() => format!("\"{cut}…\""),
+        _ => format!("\"{name}\""),
+    }
+}
+
 /// Raises a WARNING about the administrator's own input.
 pub fn warn(message: String) {
     ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "auth_ext")
@@ -171,7 +186,9 @@ unsafe extern "C-unwind" fn hide_statement(error: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes a valid ErrorData, whose texts are NULL or NUL-terminated strings.
     unsafe {
         if let Some(error) = error.as_mut() {
-            let is = |text: *const c_char, ours: &[u8]| !text.is_null() && CStr::from_ptr(text).to_bytes() == ours;
+            let is = |text: *const c_char, ours: &[u8]| {
+                !text.is_null() && CStr::from_ptr(text).to_bytes() == ours
+            };
             let passed_on = PASSED_ON.take();
             if is(error.domain, DOMAIN.as_bytes())
                 || passed_on.is_some_and(|message| is(error.message, message.as_bytes()))

@@ -55,7 +55,16 @@ fn define_int(
     unit: GucFlags,
 ) {
     let (min, max) = range.into_inner();
-    GucRegistry::define_int_guc(name, description, c"", setting, min, max, GucContext::Suset, unit);
+    GucRegistry::define_int_guc(
+        name,
+        description,
+        c"",
+        setting,
+        min,
+        max,
+        GucContext::Suset,
+        unit,
+    );
 }
 
 /// `auth_ext.notify`.

@@ -44,16 +44,24 @@ pub fn check_table(kind: &str, relation: pg_sys::Oid) -> Result<catalog::Relatio
         .ok_or_else(|| Error::Argument("there is no such table".to_owned()))?;
     let name = &table.qualified_name;
     if !matches!(table.kind, b'r' | b'p') || table.persistence == b't' {
-        return Err(Error::Argument(format!("{name} is not an ordinary or partitioned table")));
+        return Err(Error::Argument(format!(
+            "{name} is not an ordinary or partitioned table"
+        )));
     }
     if attached_kinds(relation).iter().any(|other| other != kind) {
-        return Err(Error::Argument(format!("{name} cannot be both the users and the API-key table")));
+        return Err(Error::Argument(format!(
+            "{name} cannot be both the users and the API-key table"
+        )));
     }
     if table.is_partition {
-        return Err(Error::Argument(format!("{name} is a partition: attach the partitioned table")));
+        return Err(Error::Argument(format!(
+            "{name} is a partition: attach the partitioned table"
+        )));
     }
     if table.schema == "pg_catalog" || table.schema == "auth" {
-        return Err(Error::Argument(format!("{name} is not an application's table")));
+        return Err(Error::Argument(format!(
+            "{name} is not an application's table"
+        )));
     }
     if !acting::owns(relation) {
         return Err(Error::Forbidden(format!("must be owner of table {name}")));
@@ -71,7 +79,9 @@ pub fn require_column(
     let column = catalog::column(relation, name)
         .ok_or_else(|| Error::Argument(format!("column \"{name}\" does not exist")))?;
     if column.generated || !types.contains(&column.type_oid) {
-        return Err(Error::Argument(format!("column \"{name}\" must be an ordinary column of type {expected}")));
+        return Err(Error::Argument(format!(
+            "column \"{name}\" must be an ordinary column of type {expected}"
+        )));
     }
     Ok(column)
 }
@@ -98,7 +108,9 @@ pub fn require_distinct(columns: &[Option<&String>]) -> Result<()> {
     let mut names: Vec<&String> = columns.iter().copied().flatten().collect();
     names.sort_unstable();
     match names.array_windows().find(|[one, other]| one == other) {
-        Some([name, _]) => Err(Error::Argument(format!("column \"{name}\" cannot have two tasks"))),
+        Some([name, _]) => Err(Error::Argument(format!(
+            "column \"{name}\" cannot have two tasks"
+        ))),
         None => Ok(()),
     }
 }
@@ -106,7 +118,10 @@ pub fn require_distinct(columns: &[Option<&String>]) -> Result<()> {
 /// Adds columns and triggers, and writes the binding.
 pub fn attach(attachment: &Attachment) -> Result<()> {
     let table = check_table(attachment.kind, attachment.relation)?;
-    run(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", table.as_source()));
+    run(&format!(
+        "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+        table.as_source()
+    ));
     run("LOCK TABLE auth.attached_tables IN SHARE ROW EXCLUSIVE MODE");
     if let Some(other) = attached(attachment.kind)
         && other != attachment.relation
@@ -147,7 +162,10 @@ fn grant_triggers(kind: &str, owner: pg_sys::Oid) {
          FROM pg_proc AS f
          WHERE f.pronamespace = 'auth'::regnamespace AND f.prorettype = 'trigger'::regtype
            AND starts_with(f.proname, $1)",
-        &[text(format!("{kind}_")), (pg_sys::OIDOID, owner.into_datum())],
+        &[
+            text(format!("{kind}_")),
+            (pg_sys::OIDOID, owner.into_datum()),
+        ],
         |row| row.get::<String>(1),
     );
     for command in commands.iter().flatten() {
@@ -157,14 +175,24 @@ fn grant_triggers(kind: &str, owner: pg_sys::Oid) {
 
 /// Removes triggers and binding; false when nothing was attached.
 pub fn detach(kind: &'static str) -> Result<bool> {
-    let Some(relation) = attached(kind) else { return Ok(false) };
+    let Some(relation) = attached(kind) else {
+        return Ok(false);
+    };
     if let Some(table) = catalog::relation(relation)
         && !acting::owns(relation)
     {
-        return Err(Error::Forbidden(format!("must be owner of table {}", table.qualified_name)));
+        return Err(Error::Forbidden(format!(
+            "must be owner of table {}",
+            table.qualified_name
+        )));
     }
     drop_triggers(kind);
-    query(Sees::Transaction, "DELETE FROM auth.attached_tables WHERE kind = $1", &[text(kind)], |_| ());
+    query(
+        Sees::Transaction,
+        "DELETE FROM auth.attached_tables WHERE kind = $1",
+        &[text(kind)],
+        |_| (),
+    );
     Ok(true)
 }
 
@@ -211,8 +239,16 @@ fn partitions(relation: pg_sys::Oid) -> Vec<String> {
 
 fn create_trigger(table: &str, trigger: &Trigger) {
     let name = quote_identifier(format!("{PREFIX}{}", trigger.name));
-    let level = if trigger.event.ends_with("TRUNCATE") { "STATEMENT" } else { "ROW" };
-    let when = trigger.when.as_ref().map(|when| format!("WHEN ({when})")).unwrap_or_default();
+    let level = if trigger.event.ends_with("TRUNCATE") {
+        "STATEMENT"
+    } else {
+        "ROW"
+    };
+    let when = trigger
+        .when
+        .as_ref()
+        .map(|when| format!("WHEN ({when})"))
+        .unwrap_or_default();
     run(&format!(
         "CREATE TRIGGER {name} {} ON {table} FOR EACH {level} {when} EXECUTE FUNCTION {}",
         trigger.event, trigger.function
@@ -242,8 +278,15 @@ fn drop_triggers(kind: &str) {
 fn write_binding(attachment: &Attachment) {
     let literal = |value: &Option<String>| value.as_ref().map_or("NULL".to_owned(), quote_literal);
     let names: Vec<&str> = attachment.columns.iter().map(|(name, _)| *name).collect();
-    let values: Vec<String> = attachment.columns.iter().map(|(_, value)| literal(value)).collect();
-    let updates: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+    let values: Vec<String> = attachment
+        .columns
+        .iter()
+        .map(|(_, value)| literal(value))
+        .collect();
+    let updates: Vec<String> = names
+        .iter()
+        .map(|name| format!("{name} = excluded.{name}"))
+        .collect();
     query(
         Sees::Transaction,
         &format!(
@@ -259,8 +302,16 @@ fn write_binding(attachment: &Attachment) {
         &[
             text(attachment.kind),
             (pg_sys::OIDOID, attachment.relation.into_datum()),
-            (pg_sys::TEXTARRAYOID, attachment.bump_on.clone().into_datum()),
-            (pg_sys::INT4OID, i32::try_from(attachment.triggers.len()).ok().and_then(IntoDatum::into_datum)),
+            (
+                pg_sys::TEXTARRAYOID,
+                attachment.bump_on.clone().into_datum(),
+            ),
+            (
+                pg_sys::INT4OID,
+                i32::try_from(attachment.triggers.len())
+                    .ok()
+                    .and_then(IntoDatum::into_datum),
+            ),
         ],
         |_| (),
     );

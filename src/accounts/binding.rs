@@ -57,11 +57,18 @@ pub fn current() -> Rc<Attached> {
             {
                 return attached;
             }
-            let configuration =
-                [catalog::auth_relation(c"attached_tables"), catalog::auth_relation(c"user_floor")];
+            let configuration = [
+                catalog::auth_relation(c"attached_tables"),
+                catalog::auth_relation(c"user_floor"),
+            ];
             watch.begin(configuration.to_vec());
             let rows = plan::query(Sees::Latest, ATTACHED, &[], Binding::read);
-            watch.begin(rows.iter().map(|row| row.relation).chain(configuration).collect());
+            watch.begin(
+                rows.iter()
+                    .map(|row| row.relation)
+                    .chain(configuration)
+                    .collect(),
+            );
             CACHE.set(Some(Rc::new(Attached::resolve(rows))));
         }
     })
@@ -84,9 +91,14 @@ impl Attached {
     }
 
     fn resolve(rows: Vec<Binding>) -> Self {
-        let mut attached = Self { users: State::Missing, api_keys: State::Missing };
+        let mut attached = Self {
+            users: State::Missing,
+            api_keys: State::Missing,
+        };
         for row in rows {
-            let Some(relation) = catalog::relation(row.relation) else { continue };
+            let Some(relation) = catalog::relation(row.relation) else {
+                continue;
+            };
             if row.kind == "users" {
                 attached.users = row.users(relation).into();
             } else {
@@ -170,11 +182,19 @@ impl Binding {
     /// What was there when the table was attached must still be.
     fn check(&self, columns: &[Option<&String>], broken: Error) -> Result<()> {
         let has = |name: &&String| catalog::column(self.relation, name).is_some();
-        if self.has_triggers && columns.iter().flatten().all(has) { Ok(()) } else { Err(broken) }
+        if self.has_triggers && columns.iter().flatten().all(has) {
+            Ok(())
+        } else {
+            Err(broken)
+        }
     }
 
     fn users(self, table: catalog::Relation) -> Result<Users> {
-        let columns = [Some(&self.id_column), Some(&self.version_column), self.active_column.as_ref()];
+        let columns = [
+            Some(&self.id_column),
+            Some(&self.version_column),
+            self.active_column.as_ref(),
+        ];
         self.check(&columns, Error::BROKEN_USERS)?;
         let id_type = catalog::column(self.relation, &self.id_column)
             .and_then(|column| IdType::of(column.type_oid))

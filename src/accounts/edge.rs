@@ -5,7 +5,9 @@ use core::ffi::CStr;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use super::attach::{Attachment, Trigger, attach, check_table, detach, require_column, require_distinct};
+use super::attach::{
+    Attachment, Trigger, attach, check_table, detach, require_column, require_distinct,
+};
 use super::id::IdType;
 use super::{current, triggers};
 use crate::error::{Error, Result, sql};
@@ -39,7 +41,13 @@ fn attach_users(
         let id = id.ok_or_else(|| missing("id_column"))?;
         let version = version.ok_or_else(|| missing("version_column"))?;
         let Names(bump_on) = bump_on.ok_or_else(|| missing("bump_on"))?;
-        attach(&users_attachment(relation, id, version, active.as_deref(), bump_on)?)
+        attach(&users_attachment(
+            relation,
+            id,
+            version,
+            active.as_deref(),
+            bump_on,
+        )?)
     });
 }
 
@@ -71,7 +79,11 @@ fn users_attachment(
         require_column(relation, &version, VERSION_TYPES, "integer or bigint")?;
     }
     let active = active_column(relation, active)?;
-    require_distinct(&[Some(&id), Some(&version), active.as_ref().map(|(name, _)| name)])?;
+    require_distinct(&[
+        Some(&id),
+        Some(&version),
+        active.as_ref().map(|(name, _)| name),
+    ])?;
     let bump_on = bump_columns(relation, &[&id, &version], bump_on)?;
     Ok(Attachment {
         kind: "users",
@@ -92,22 +104,33 @@ fn users_attachment(
 fn active_column(relation: pg_sys::Oid, named: Option<&str>) -> Result<Option<(String, bool)>> {
     let name = named.unwrap_or("is_active");
     match catalog::column(relation, name) {
-        Some(column) if column.type_oid == pg_sys::BOOLOID => Ok(Some((name.to_owned(), column.generated))),
+        Some(column) if column.type_oid == pg_sys::BOOLOID => {
+            Ok(Some((name.to_owned(), column.generated)))
+        }
         None if named.is_none() => Ok(None),
         None => Err(Error::Argument(format!("column \"{name}\" does not exist"))),
-        Some(_) => Err(Error::Argument(format!("column \"{name}\" must be of type boolean"))),
+        Some(_) => Err(Error::Argument(format!(
+            "column \"{name}\" must be of type boolean"
+        ))),
     }
 }
 
-fn bump_columns(relation: pg_sys::Oid, taken: &[&String], names: Vec<Option<String>>) -> Result<Vec<String>> {
+fn bump_columns(
+    relation: pg_sys::Oid,
+    taken: &[&String],
+    names: Vec<Option<String>>,
+) -> Result<Vec<String>> {
     names
         .into_iter()
         .map(|name| {
-            let name = name.ok_or_else(|| Error::Argument("bump_on must not hold NULL".to_owned()))?;
+            let name =
+                name.ok_or_else(|| Error::Argument("bump_on must not hold NULL".to_owned()))?;
             let column = catalog::column(relation, &name)
                 .ok_or_else(|| Error::Argument(format!("column \"{name}\" does not exist")))?;
             if column.generated || taken.contains(&&name) {
-                return Err(Error::Argument(format!("column \"{name}\" cannot be in bump_on")));
+                return Err(Error::Argument(format!(
+                    "column \"{name}\" cannot be in bump_on"
+                )));
             }
             Ok(name)
         })
@@ -135,31 +158,67 @@ fn users_triggers(
 ) -> Vec<Trigger> {
     const BEFORE_ROW: &str = "auth.users_before_row()";
     const AFTER_ROW: &str = "auth.users_after_row()";
-    let ends = bump_on.iter().map(changes_as_text).chain(active.filter(|(_, generated)| !generated).map(|(column, _)| {
-        let column = quote_identifier(column);
-        format!("OLD.{column} AND NEW.{column} IS NOT TRUE")
-    }));
+    let ends =
+        bump_on
+            .iter()
+            .map(changes_as_text)
+            .chain(
+                active
+                    .filter(|(_, generated)| !generated)
+                    .map(|(column, _)| {
+                        let column = quote_identifier(column);
+                        format!("OLD.{column} AND NEW.{column} IS NOT TRUE")
+                    }),
+            );
     let ends: Vec<String> = ends.collect();
     let touches = format!("{} OR {}", changes(id), changes(version));
-    let tells: Vec<String> = [touches.clone()].into_iter().chain(active.map(|(column, _)| changes(column))).collect();
+    let tells: Vec<String> = [touches.clone()]
+        .into_iter()
+        .chain(active.map(|(column, _)| changes(column)))
+        .collect();
 
     let mut triggers = Vec::new();
-    let trigger = |name, event, when, function| Trigger { name, event, when, function };
+    let trigger = |name, event, when, function| Trigger {
+        name,
+        event,
+        when,
+        function,
+    };
     // Of a partitioned table every UPDATE is seen: it may move the row, which looks like a deletion.
-    triggers.push(trigger("1_keep", "BEFORE UPDATE", (!partitioned).then_some(touches), BEFORE_ROW));
+    triggers.push(trigger(
+        "1_keep",
+        "BEFORE UPDATE",
+        (!partitioned).then_some(touches),
+        BEFORE_ROW,
+    ));
     // Behind it, whose condition would see the raised version.
     if !ends.is_empty() {
         let bump = "auth.users_before_row('bump')";
-        triggers.push(trigger("2_bump", "BEFORE UPDATE", Some(ends.join(" OR ")), bump));
+        triggers.push(trigger(
+            "2_bump",
+            "BEFORE UPDATE",
+            Some(ends.join(" OR ")),
+            bump,
+        ));
     }
     triggers.push(trigger("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
     if partitioned {
         triggers.push(trigger("4_delete", "BEFORE DELETE", None, BEFORE_ROW));
     }
-    triggers.push(trigger("5_updated", "AFTER UPDATE", Some(tells.join(" OR ")), AFTER_ROW));
+    triggers.push(trigger(
+        "5_updated",
+        "AFTER UPDATE",
+        Some(tells.join(" OR ")),
+        AFTER_ROW,
+    ));
     triggers.push(trigger("6_inserted", "AFTER INSERT", None, AFTER_ROW));
     triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
-    triggers.push(trigger("8_truncate", "BEFORE TRUNCATE", None, "auth.users_before_truncate()"));
+    triggers.push(trigger(
+        "8_truncate",
+        "BEFORE TRUNCATE",
+        None,
+        "auth.users_before_truncate()",
+    ));
     triggers
 }
 
@@ -170,7 +229,12 @@ fn detach_users() {
 
 #[pg_extern(sql = false)]
 fn session_version(user_id: &str) -> Option<i64> {
-    sql(|| Ok(current().users()?.find(user_id).map(|account| account.session_version)))
+    sql(|| {
+        Ok(current()
+            .users()?
+            .find(user_id)
+            .map(|account| account.session_version))
+    })
 }
 
 #[pg_extern(sql = false)]
@@ -179,6 +243,8 @@ fn bump_session_version(user_id: Option<&str>, reason: Option<&str>) -> i64 {
         let user_id = user_id.ok_or(jose::Refusal::UnknownUser)?;
         let attached = current();
         let users = attached.users()?;
-        triggers::with_reason(Reason::new(reason.unwrap_or("logout_everywhere")), || users.bump(user_id))
+        triggers::with_reason(Reason::new(reason.unwrap_or("logout_everywhere")), || {
+            users.bump(user_id)
+        })
     })
 }

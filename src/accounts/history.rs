@@ -53,34 +53,59 @@ fn run<T>(
         Sees::Latest => ActingAs::reader(owner),
         Sees::Transaction => ActingAs::writer(owner, None),
     };
-    PLANS.with(|plans| plan(plans).run(sees, arguments, 0, read)).pop()
+    PLANS
+        .with(|plans| plan(plans).run(sees, arguments, 0, read))
+        .pop()
 }
 
 /// The id as the table keeps it: an index cannot hold one of any length, and no id may make a bump fail.
 fn key(user_id: &str) -> Cow<'_, str> {
-    if user_id.len() <= 1024 { user_id.into() } else { format!("sha256:{}", jose::fingerprint(user_id)).into() }
+    if user_id.len() <= 1024 {
+        user_id.into()
+    } else {
+        format!("sha256:{}", jose::fingerprint(user_id)).into()
+    }
 }
 
 /// Remembers that the sessions of a user ended now, and where a new row of that id would start.
 pub fn remember(user_id: &str, next_version: i64) {
-    let arguments = [key(user_id).into_owned().into_datum(), next_version.into_datum()];
-    run(|plans| &plans.remember, Sees::Transaction, &arguments, |_| ());
+    let arguments = [
+        key(user_id).into_owned().into_datum(),
+        next_version.into_datum(),
+    ];
+    run(
+        |plans| &plans.remember,
+        Sees::Transaction,
+        &arguments,
+        |_| (),
+    );
 }
 
 /// The version below which no row of that id may start.
 pub fn floor(users: &Users, user_id: &str) -> i64 {
-    run(|plans| &plans.next_version, Sees::Latest, &[key(user_id).into_owned().into_datum()], |row| row.get::<i64>(1))
-        .flatten()
-        .unwrap_or(0)
-        .max(users.version_floor)
-        .max(invalidation::bulk_version_floor())
+    run(
+        |plans| &plans.next_version,
+        Sees::Latest,
+        &[key(user_id).into_owned().into_datum()],
+        |row| row.get::<i64>(1),
+    )
+    .flatten()
+    .unwrap_or(0)
+    .max(users.version_floor)
+    .max(invalidation::bulk_version_floor())
 }
 
 /// When the sessions of a user last ended, as far as is known: never too early.
 pub fn bumped_at(users: &Users, user_id: &str) -> Option<UnixMicros> {
-    run(|plans| &plans.bumped_at, Sees::Latest, &[key(user_id).into_owned().into_datum()], |row| {
-        row.get::<TimestampWithTimeZone>(1).map(|time| clock::from_pg(time.into_inner()))
-    })
+    run(
+        |plans| &plans.bumped_at,
+        Sees::Latest,
+        &[key(user_id).into_owned().into_datum()],
+        |row| {
+            row.get::<TimestampWithTimeZone>(1)
+                .map(|time| clock::from_pg(time.into_inner()))
+        },
+    )
     .flatten()
     .max(users.bumped_floor)
 }

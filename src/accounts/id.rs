@@ -52,7 +52,9 @@ impl IdType {
 /// A UUID with its hyphens or without, in any case (RFC 9562 section 4).
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let hyphens_fit = match text.len() {
-        36 => [8, 13, 18, 23].iter().all(|&at| text.as_bytes().get(at) == Some(&b'-')),
+        36 => [8, 13, 18, 23]
+            .iter()
+            .all(|&at| text.as_bytes().get(at) == Some(&b'-')),
         32 => true,
         _ => false,
     };
@@ -60,8 +62,15 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
         .bytes()
         .enumerate()
         .filter(|(at, _)| !(text.len() == 36 && [8, 13, 18, 23].contains(at)))
-        .map(|(_, byte)| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .map(|(_, byte)| {
+            char::from(byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        })
         .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect();
     bytes.try_into().ok().filter(|_| hyphens_fit)
 }

@@ -8,7 +8,10 @@ mod id;
 mod triggers;
 mod users;
 
-pub use attach::{Attachment, Trigger, attach, check_table, detach, optional_column, require_column, require_distinct};
+pub use attach::{
+    Attachment, Trigger, attach, check_table, detach, optional_column, require_column,
+    require_distinct,
+};
 pub use binding::{ApiKeys, current};
 pub use edge::{VERSION_DEFINITION, VERSION_TYPES, changes, name_argument};
 pub use history::{bumped_at, settle_bulk};

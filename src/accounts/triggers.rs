@@ -7,7 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use pgrx::prelude::*;
-use pgrx::{AllocatedByPostgres, PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback};
+use pgrx::{
+    AllocatedByPostgres, PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback,
+    register_xact_callback,
+};
 
 use super::history;
 use super::users::Users;
@@ -70,7 +73,10 @@ fn users_before_row<'a>(
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     Ok(sql(|| {
         let attached = super::current();
-        let row = attached.users_if_any()?.map(|users| with_right_version(users, trigger)).transpose()?;
+        let row = attached
+            .users_if_any()?
+            .map(|users| with_right_version(users, trigger))
+            .transpose()?;
         Ok(row.flatten().or_else(|| as_it_is(trigger)))
     }))
 }
@@ -87,13 +93,19 @@ pub fn is_bump(trigger: &PgTrigger<'_>) -> bool {
 
 /// The version after `old` and `new`: it never goes down, and a bump raises it.
 pub fn raised(old: i64, new: i64, bump: bool) -> Result<i64> {
-    let floor = if bump { old.checked_add(1).ok_or_else(exhausted)? } else { old };
+    let floor = if bump {
+        old.checked_add(1).ok_or_else(exhausted)?
+    } else {
+        old
+    };
     Ok(new.max(floor))
 }
 
 /// The version cannot be raised any more.
 pub fn exhausted() -> Error {
-    Error::Argument("the version column has reached the end of its type: make it a bigint".to_owned())
+    Error::Argument(
+        "the version column has reached the end of its type: make it a bigint".to_owned(),
+    )
 }
 
 /// NEW with the version that it must have; None when it has it, or there is no NEW.
@@ -108,7 +120,10 @@ fn with_right_version<'a>(
         }
         return Ok(None);
     };
-    let (Some(id), Some(version)) = (new.column(&users.id_column), new.column(&users.version_column)) else {
+    let (Some(id), Some(version)) = (
+        new.column(&users.id_column),
+        new.column(&users.version_column),
+    ) else {
         return Ok(None);
     };
     let is = new.bigint(version);
@@ -118,7 +133,11 @@ fn with_right_version<'a>(
             _ => return Ok(None),
         },
         Some(old) => {
-            let raised = raised(old.bigint(version).unwrap_or(0), is.unwrap_or(0), is_bump(trigger))?;
+            let raised = raised(
+                old.bigint(version).unwrap_or(0),
+                is.unwrap_or(0),
+                is_bump(trigger),
+            )?;
             match new.text_unless_same(&old, id) {
                 Some(id) => raised.max(history::floor(users, &id)),
                 None => {
@@ -133,7 +152,9 @@ fn with_right_version<'a>(
     if is == Some(must_be) {
         return Ok(None);
     }
-    new.with_bigint(version, must_be).map(Some).ok_or_else(exhausted)
+    new.with_bigint(version, must_be)
+        .map(Some)
+        .ok_or_else(exhausted)
 }
 
 // ---- AFTER -----------------------------------------------------------------------------------------
@@ -147,7 +168,9 @@ fn users_after_row<'a>(
             return Ok(());
         }
         let attached = super::current();
-        let Some(users) = attached.users_if_any()? else { return Ok(()) };
+        let Some(users) = attached.users_if_any()? else {
+            return Ok(());
+        };
         let old = TriggerRow::old(trigger).and_then(|row| State::read(users, &row));
         let new = TriggerRow::new(trigger).and_then(|row| State::read(users, &row));
         match (old, new) {
@@ -206,7 +229,11 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
         _ => None,
     };
     let Some(reason) = reason else { return Ok(()) };
-    let event = Event::User { id: new.id.clone(), session_version: new.version, reason };
+    let event = Event::User {
+        id: new.id.clone(),
+        session_version: new.version,
+        reason,
+    };
     if !bumped {
         invalidation::record(event);
     } else if invalidation::record_user(event, 0) || needs_history() {
@@ -246,8 +273,14 @@ fn users_before_truncate<'a>(
     let relation = trigger.relid()?;
     sql(move || {
         let attached = super::current();
-        if let (Some(users), Some(truncated)) = (attached.users_if_any()?, catalog::relation(relation)) {
-            let threshold = if needs_history() { usize::MAX } else { settings::bulk_threshold() };
+        if let (Some(users), Some(truncated)) =
+            (attached.users_if_any()?, catalog::relation(relation))
+        {
+            let threshold = if needs_history() {
+                usize::MAX
+            } else {
+                settings::bulk_threshold()
+            };
             history::remember_all(users, &truncated.qualified_name, threshold);
             invalidation::record(Event::Flush);
         }
@@ -297,7 +330,11 @@ fn forget_moves_on_abort() {
         MOVED.take();
     };
     register_subxact_callback(PgSubXactCallbackEvent::AbortSub, move |_, _| forget());
-    for end in [PgXactCallbackEvent::Abort, PgXactCallbackEvent::Commit, PgXactCallbackEvent::Prepare] {
+    for end in [
+        PgXactCallbackEvent::Abort,
+        PgXactCallbackEvent::Commit,
+        PgXactCallbackEvent::Prepare,
+    ] {
         register_xact_callback(end, move || {
             forget();
             WATCHING.set(false);

@@ -99,14 +99,18 @@ impl Users {
             );
             Plan::prepare(&sql, &[self.id_type.parameter()])
         });
-        plan.run(Sees::Transaction, &[Some(id)], 0, |row| row.get::<i64>(1).unwrap_or(0))
-            .pop()
-            .ok_or_else(|| Refusal::UnknownUser.into())
+        plan.run(Sees::Transaction, &[Some(id)], 0, |row| {
+            row.get::<i64>(1).unwrap_or(0)
+        })
+        .pop()
+        .ok_or_else(|| Refusal::UnknownUser.into())
     }
 
     /// Raises the user's version to `floor` where it is lower.
     pub fn raise(&self, user_id: &str, floor: i64) {
-        let Some(id) = self.id_type.datum(user_id) else { return };
+        let Some(id) = self.id_type.datum(user_id) else {
+            return;
+        };
         let sql = format!(
             "UPDATE {table} AS u SET {version} = $2
              WHERE u.{id} OPERATOR(pg_catalog.=) $1
@@ -116,8 +120,12 @@ impl Users {
             table = self.table.as_source(),
         );
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        Plan::prepare(&sql, &[self.id_type.parameter(), pg_sys::INT8OID])
-            .run(Sees::Transaction, &[Some(id), floor.into_datum()], 0, |_| ());
+        Plan::prepare(&sql, &[self.id_type.parameter(), pg_sys::INT8OID]).run(
+            Sees::Transaction,
+            &[Some(id), floor.into_datum()],
+            0,
+            |_| (),
+        );
     }
 
     /// Id and version of up to `limit` users in `table`, which is the users table or a partition of it.
@@ -142,6 +150,10 @@ impl Users {
             version = quote_identifier(&self.version_column),
         );
         let _acting = ActingAs::reader(self.table.owner);
-        Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| row.get(1)).pop().flatten().unwrap_or(0)
+        Plan::prepare(&sql, &[])
+            .run(Sees::Latest, &[], 0, |row| row.get(1))
+            .pop()
+            .flatten()
+            .unwrap_or(0)
     }
 }

@@ -10,8 +10,13 @@ use crate::error::{Error, Result, sql};
 
 const TEXT: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID];
 const TIMES: &[pg_sys::Oid] = &[pg_sys::TIMESTAMPOID, pg_sys::TIMESTAMPTZOID];
-const IDS: &[pg_sys::Oid] =
-    &[pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::UUIDOID, pg_sys::INT8OID, pg_sys::INT4OID];
+const IDS: &[pg_sys::Oid] = &[
+    pg_sys::TEXTOID,
+    pg_sys::VARCHAROID,
+    pg_sys::UUIDOID,
+    pg_sys::INT8OID,
+    pg_sys::INT4OID,
+];
 const ID_TYPES: &str = "text, varchar, uuid, bigint or integer";
 
 #[pg_extern(sql = false)]
@@ -41,7 +46,8 @@ fn attach_api_keys(
         last_used: name(last_used_column),
     };
     sql(move || {
-        let relation = api_keys.ok_or_else(|| Error::Argument("api_keys must not be NULL".to_owned()))?;
+        let relation =
+            api_keys.ok_or_else(|| Error::Argument("api_keys must not be NULL".to_owned()))?;
         attach(&columns.attachment(relation)?)
     });
 }
@@ -75,14 +81,26 @@ impl Columns {
         let mut missing = Vec::new();
         if crate::pg::catalog::column(relation, &fingerprint).is_none() {
             // A partitioned table can only be unique in its partition key.
-            missing.push((fingerprint.clone(), if table.kind == b'p' { "text" } else { "text UNIQUE" }));
+            missing.push((
+                fingerprint.clone(),
+                if table.kind == b'p' {
+                    "text"
+                } else {
+                    "text UNIQUE"
+                },
+            ));
         } else {
             require_column(relation, &fingerprint, TEXT, "text or varchar")?;
         }
         if crate::pg::catalog::column(relation, &version).is_none() {
             missing.push((version.clone(), accounts::VERSION_DEFINITION));
         } else {
-            require_column(relation, &version, accounts::VERSION_TYPES, "integer or bigint")?;
+            require_column(
+                relation,
+                &version,
+                accounts::VERSION_TYPES,
+                "integer or bigint",
+            )?;
         }
 
         let optional = |named: Option<String>, customary, types, expected| {
@@ -92,43 +110,96 @@ impl Columns {
         let times = "timestamp or timestamptz";
         let active = optional(self.active, "is_active", &[pg_sys::BOOLOID], "boolean")?;
         let expires = optional(self.expires, "expires_at", TIMES, times)?;
-        let tasks = [Some(&id), Some(&user), Some(&fingerprint), Some(&version), active.as_ref(), expires.as_ref()];
+        let tasks = [
+            Some(&id),
+            Some(&user),
+            Some(&fingerprint),
+            Some(&version),
+            active.as_ref(),
+            expires.as_ref(),
+        ];
         accounts::require_distinct(&tasks)?;
         Ok(Attachment {
             kind: "api_keys",
             relation,
             missing,
-            triggers: triggers(&user, &fingerprint, &version, active.as_deref(), expires.as_deref()),
+            triggers: triggers(
+                &user,
+                &fingerprint,
+                &version,
+                active.as_deref(),
+                expires.as_deref(),
+            ),
             columns: vec![
                 ("id_column", Some(id)),
                 ("user_column", Some(user)),
                 ("fingerprint_column", Some(fingerprint)),
                 ("version_column", Some(version)),
                 ("hash_column", optional(self.hash, "key_hash", TEXT, text)?),
-                ("prefix_column", optional(self.prefix, "prefix", TEXT, text)?),
+                (
+                    "prefix_column",
+                    optional(self.prefix, "prefix", TEXT, text)?,
+                ),
                 ("active_column", active),
                 ("expires_column", expires),
-                ("last_used_column", optional(self.last_used, "last_used_at", TIMES, times)?),
+                (
+                    "last_used_column",
+                    optional(self.last_used, "last_used_at", TIMES, times)?,
+                ),
             ],
             bump_on: Vec::new(),
         })
     }
 }
 
-fn triggers(user: &str, fingerprint: &str, version: &str, active: Option<&str>, expires: Option<&str>) -> Vec<Trigger> {
+fn triggers(
+    user: &str,
+    fingerprint: &str,
+    version: &str,
+    active: Option<&str>,
+    expires: Option<&str>,
+) -> Vec<Trigger> {
     const BEFORE_ROW: &str = "auth.api_keys_before_row()";
     const AFTER_ROW: &str = "auth.api_keys_after_row()";
-    let trigger = |name, event, when, function| Trigger { name, event, when, function };
-    let tells = [user, fingerprint, version].into_iter().chain(active).chain(expires);
+    let trigger = |name, event, when, function| Trigger {
+        name,
+        event,
+        when,
+        function,
+    };
+    let tells = [user, fingerprint, version]
+        .into_iter()
+        .chain(active)
+        .chain(expires);
     let tells: Vec<String> = tells.map(accounts::changes).collect();
-    let mut triggers = vec![trigger("1_keep", "BEFORE UPDATE", Some(accounts::changes(version)), BEFORE_ROW)];
+    let mut triggers = vec![trigger(
+        "1_keep",
+        "BEFORE UPDATE",
+        Some(accounts::changes(version)),
+        BEFORE_ROW,
+    )];
     if let Some(column) = active.map(quote_identifier) {
         let ends = format!("OLD.{column} AND NEW.{column} IS NOT TRUE");
-        triggers.push(trigger("2_bump", "BEFORE UPDATE", Some(ends), "auth.api_keys_before_row('bump')"));
+        triggers.push(trigger(
+            "2_bump",
+            "BEFORE UPDATE",
+            Some(ends),
+            "auth.api_keys_before_row('bump')",
+        ));
     }
-    triggers.push(trigger("5_updated", "AFTER UPDATE", Some(tells.join(" OR ")), AFTER_ROW));
+    triggers.push(trigger(
+        "5_updated",
+        "AFTER UPDATE",
+        Some(tells.join(" OR ")),
+        AFTER_ROW,
+    ));
     triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
-    triggers.push(trigger("8_truncate", "AFTER TRUNCATE", None, "auth.api_keys_after_truncate()"));
+    triggers.push(trigger(
+        "8_truncate",
+        "AFTER TRUNCATE",
+        None,
+        "auth.api_keys_after_truncate()",
+    ));
     triggers
 }
 

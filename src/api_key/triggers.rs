@@ -1,6 +1,5 @@
 //! Whatever way a key's row changes, listeners hear of it by its fingerprint.
 
-
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
 
@@ -15,15 +14,21 @@ fn api_keys_before_row<'a>(
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     Ok(sql(|| {
         let attached = accounts::current();
-        let (Some(keys), Some(old), Some(new)) =
-            (attached.api_keys_if_any()?, TriggerRow::old(trigger), TriggerRow::new(trigger))
-        else {
+        let (Some(keys), Some(old), Some(new)) = (
+            attached.api_keys_if_any()?,
+            TriggerRow::old(trigger),
+            TriggerRow::new(trigger),
+        ) else {
             return Ok(as_it_is(trigger));
         };
-        let Some(column) = new.column(&keys.version_column) else { return Ok(as_it_is(trigger)) };
+        let Some(column) = new.column(&keys.version_column) else {
+            return Ok(as_it_is(trigger));
+        };
         let version = |row: &TriggerRow<'_>| row.bigint(column).unwrap_or(0);
         let raised = raised(version(&old), version(&new), is_bump(trigger))?;
-        new.with_bigint(column, raised).map(Some).ok_or_else(exhausted)
+        new.with_bigint(column, raised)
+            .map(Some)
+            .ok_or_else(exhausted)
     }))
 }
 
@@ -49,7 +54,9 @@ fn api_keys_after_row<'a>(
 fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> Option<Event> {
     let active = |row: &TriggerRow<'_>| {
         let active = |column: &String| row.boolean(row.column(column)?);
-        keys.active_column.as_ref().is_none_or(|column| active(column).unwrap_or(false))
+        keys.active_column
+            .as_ref()
+            .is_none_or(|column| active(column).unwrap_or(false))
     };
     let reason = match new {
         None => "deleted",
@@ -70,9 +77,16 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
 
 /// The back-fill of a missing fingerprint changes nothing that a cache could hold.
 fn only_fingerprint_filled(keys: &ApiKeys, old: &TriggerRow<'_>, new: &TriggerRow<'_>) -> bool {
-    let others = [Some(&keys.user_column), Some(&keys.version_column), keys.expires_column.as_ref()];
+    let others = [
+        Some(&keys.user_column),
+        Some(&keys.version_column),
+        keys.expires_column.as_ref(),
+    ];
     text(old, &keys.fingerprint_column).is_none()
-        && others.into_iter().flatten().all(|column| text(old, column) == text(new, column))
+        && others
+            .into_iter()
+            .flatten()
+            .all(|column| text(old, column) == text(new, column))
 }
 
 fn text(row: &TriggerRow<'_>, column: &str) -> Option<String> {

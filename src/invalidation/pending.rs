@@ -8,7 +8,9 @@ use std::cell::RefCell;
 
 use pgrx::fcinfo::direct_function_call_as_datum;
 use pgrx::prelude::*;
-use pgrx::{PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback};
+use pgrx::{
+    PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback,
+};
 
 use super::event::{CHANNEL, Event, FLUSH};
 use crate::accounts;
@@ -66,9 +68,7 @@ pub fn record_user(event: Event, next_version: i64) -> bool {
 
 /// The version that no new row starts below, because of this transaction's own bulk deletions.
 pub fn bulk_version_floor() -> i64 {
-    PENDING.with_borrow(|pending| {
-        pending.bulk.as_ref().map_or(0, |bulk| bulk.version_floor)
-    })
+    PENDING.with_borrow(|pending| pending.bulk.as_ref().map_or(0, |bulk| bulk.version_floor))
 }
 
 /// Has this transaction touched so many users that it will end with a flush?
@@ -86,7 +86,8 @@ impl Pending {
     }
 
     fn forget(&mut self, aborted: pg_sys::SubTransactionId) {
-        self.events.retain(|(subtransaction, _)| *subtransaction < aborted);
+        self.events
+            .retain(|(subtransaction, _)| *subtransaction < aborted);
         self.bulk.take_if(|bulk| bulk.subtransaction >= aborted);
     }
 }
@@ -113,8 +114,8 @@ fn clear() {
 
 /// Before the commit: settles what a bulk leaves behind, and queues the notifications.
 fn deliver(may_notify: bool) {
-    let (events, bulk) =
-        PENDING.with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
+    let (events, bulk) = PENDING
+        .with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
     if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.users) {
         accounts::settle_bulk(bulk.version_floor);
     }
@@ -133,6 +134,9 @@ fn deliver(may_notify: bool) {
 fn send(payload: &str) {
     // SAFETY: pg_notify takes two text values and returns void; called inside a transaction.
     unsafe {
-        direct_function_call_as_datum(pg_sys::pg_notify, &[CHANNEL.into_datum(), payload.into_datum()]);
+        direct_function_call_as_datum(
+            pg_sys::pg_notify,
+            &[CHANNEL.into_datum(), payload.into_datum()],
+        );
     }
 }

@@ -29,7 +29,10 @@ impl ActingAs {
 
     fn new(role: pg_sys::Oid, schema: Option<&str>, flags: i32) -> Self {
         let path = match schema {
-            Some(schema) => format!("pg_catalog, {}, pg_temp", pgrx::spi::quote_identifier(schema)),
+            Some(schema) => format!(
+                "pg_catalog, {}, pg_temp",
+                pgrx::spi::quote_identifier(schema)
+            ),
             None => "pg_catalog, pg_temp".to_owned(),
         };
         let path = CString::new(path).unwrap_or_default();
@@ -51,7 +54,11 @@ impl ActingAs {
                 false,
             );
             pg_sys::SetUserIdAndSecContext(role, saved_context | flags);
-            Self { saved_user, saved_context, guc_level }
+            Self {
+                saved_user,
+                saved_context,
+                guc_level,
+            }
         }
     }
 }

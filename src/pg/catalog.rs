@@ -54,7 +54,9 @@ pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
             return None;
         }
         let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
-        let name = CStr::from_ptr(form.relname.data.as_ptr()).to_string_lossy().into_owned();
+        let name = CStr::from_ptr(form.relname.data.as_ptr())
+            .to_string_lossy()
+            .into_owned();
         let schema = pg_sys::get_namespace_name(form.relnamespace);
         let found = (!schema.is_null()).then(|| {
             let schema = CStr::from_ptr(schema).to_string_lossy().into_owned();

@@ -13,11 +13,16 @@ use pgrx::prelude::*;
 pub struct Names(pub Vec<Option<String>>);
 
 impl FromDatum for Names {
-    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _: pg_sys::Oid,
+    ) -> Option<Self> {
         if is_null {
             return None;
         }
-        let (mut elements, mut nulls, mut count) = (core::ptr::null_mut(), core::ptr::null_mut(), 0);
+        let (mut elements, mut nulls, mut count) =
+            (core::ptr::null_mut(), core::ptr::null_mut(), 0);
         // SAFETY: the caller says that the datum is a non-null name[]; deconstruct_array fills both arrays with
         // `count` elements, each a NUL-terminated NameData, in the current memory context.
         unsafe {
@@ -25,12 +30,23 @@ impl FromDatum for Names {
             let length = i32::try_from(pg_sys::NAMEDATALEN).ok()?;
             let align = b'c'.cast_signed();
             pg_sys::deconstruct_array(
-                array, pg_sys::NAMEOID, length, false, align, &mut elements, &mut nulls, &mut count,
+                array,
+                pg_sys::NAMEOID,
+                length,
+                false,
+                align,
+                &mut elements,
+                &mut nulls,
+                &mut count,
             );
             let count = usize::try_from(count).ok()?;
             let name = |i: usize| {
                 let element = *elements.add(i);
-                (!*nulls.add(i)).then(|| CStr::from_ptr(element.cast_mut_ptr()).to_string_lossy().into_owned())
+                (!*nulls.add(i)).then(|| {
+                    CStr::from_ptr(element.cast_mut_ptr())
+                        .to_string_lossy()
+                        .into_owned()
+                })
             };
             Some(Self((0..count).map(name).collect()))
         }

@@ -45,7 +45,10 @@ impl Plan {
                 }
                 plan
             };
-            Self { plan, arguments: arguments.len() }
+            Self {
+                plan,
+                arguments: arguments.len(),
+            }
         })
     }
 
@@ -58,9 +61,15 @@ impl Plan {
         limit: i64,
         mut read: impl FnMut(&Row) -> T,
     ) -> Vec<T> {
-        assert_eq!(arguments.len(), self.arguments, "arguments of an internal query");
-        let mut values: Vec<pg_sys::Datum> =
-            arguments.iter().map(|value| value.unwrap_or(pg_sys::Datum::from(0))).collect();
+        assert_eq!(
+            arguments.len(),
+            self.arguments,
+            "arguments of an internal query"
+        );
+        let mut values: Vec<pg_sys::Datum> = arguments
+            .iter()
+            .map(|value| value.unwrap_or(pg_sys::Datum::from(0)))
+            .collect();
         let nulls: Vec<core::ffi::c_char> = arguments
             .iter()
             .map(|value| if value.is_some() { b' ' } else { b'n' }.cast_signed())
@@ -70,7 +79,11 @@ impl Plan {
             // registered with the executor by SPI, and pushed here only to plan under it.
             let status = unsafe {
                 let read_only = sees == Sees::Latest;
-                let snapshot = if read_only { pg_sys::GetLatestSnapshot() } else { core::ptr::null_mut() };
+                let snapshot = if read_only {
+                    pg_sys::GetLatestSnapshot()
+                } else {
+                    core::ptr::null_mut()
+                };
                 if read_only {
                     pg_sys::PushActiveSnapshot(snapshot);
                 }
@@ -78,7 +91,11 @@ impl Plan {
                     self.plan,
                     values.as_mut_ptr(),
                     nulls.as_ptr(),
-                    if read_only { pg_sys::GetActiveSnapshot() } else { snapshot },
+                    if read_only {
+                        pg_sys::GetActiveSnapshot()
+                    } else {
+                        snapshot
+                    },
                     core::ptr::null_mut(),
                     read_only,
                     true,
@@ -102,10 +119,17 @@ fn rows<T>(read: &mut impl FnMut(&Row) -> T) -> Vec<T> {
     // SAFETY: SPI_tuptable is NULL or the result of the command that just ran in this connection, with
     // SPI_processed tuples in `vals`.
     unsafe {
-        let Some(table) = pg_sys::SPI_tuptable.as_ref() else { return Vec::new() };
+        let Some(table) = pg_sys::SPI_tuptable.as_ref() else {
+            return Vec::new();
+        };
         let count = usize::try_from(pg_sys::SPI_processed).unwrap_or(0);
         (0..count)
-            .map(|i| read(&Row { tuple: *table.vals.add(i), descriptor: table.tupdesc }))
+            .map(|i| {
+                read(&Row {
+                    tuple: *table.vals.add(i),
+                    descriptor: table.tupdesc,
+                })
+            })
             .collect()
     }
 }

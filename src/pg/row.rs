@@ -35,7 +35,11 @@ impl<'a> TriggerRow<'a> {
     pub fn old(trigger: &'a PgTrigger<'a>) -> Option<Self> {
         let data = trigger.trigger_data();
         let inserts = pg_sys::TRIGGER_EVENT_OPMASK & data.tg_event == pg_sys::TRIGGER_EVENT_INSERT;
-        if inserts { None } else { Self::of(data, data.tg_trigtuple) }
+        if inserts {
+            None
+        } else {
+            Self::of(data, data.tg_trigtuple)
+        }
     }
 
     /// The row after the change; None for a DELETE.
@@ -54,7 +58,11 @@ impl<'a> TriggerRow<'a> {
         }
         // SAFETY: a row trigger's relation is open while the trigger runs, and describes its tuples.
         let descriptor = unsafe { (*data.tg_relation).rd_att };
-        Some(Self { tuple, descriptor, trigger: PhantomData })
+        Some(Self {
+            tuple,
+            descriptor,
+            trigger: PhantomData,
+        })
     }
 
     /// Finds a column of the rows of this trigger: OLD and NEW have the same ones.
@@ -78,7 +86,11 @@ impl<'a> TriggerRow<'a> {
     pub fn place(&self) -> RowPlace {
         // SAFETY: the tuple lives as long as self.
         let (table, tuple) = unsafe { ((*self.tuple).t_tableOid, (*self.tuple).t_self) };
-        RowPlace { table, block: (tuple.ip_blkid.bi_hi, tuple.ip_blkid.bi_lo), offset: tuple.ip_posid }
+        RowPlace {
+            table,
+            block: (tuple.ip_blkid.bi_hi, tuple.ip_blkid.bi_lo),
+            offset: tuple.ip_posid,
+        }
     }
 
     /// A column of any type, as its type prints it.
@@ -110,7 +122,13 @@ impl<'a> TriggerRow<'a> {
     /// A boolean column.
     pub fn boolean(&self, column: Column) -> Option<bool> {
         // SAFETY: the datum is read as what the column's type says.
-        unsafe { if column.base_type == pg_sys::BOOLOID { self.get(column) } else { None } }
+        unsafe {
+            if column.base_type == pg_sys::BOOLOID {
+                self.get(column)
+            } else {
+                None
+            }
+        }
     }
 
     /// # Safety
@@ -119,7 +137,8 @@ impl<'a> TriggerRow<'a> {
         let mut is_null = true;
         // SAFETY: tuple and descriptor belong together.
         unsafe {
-            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, column.number, &mut is_null);
+            let datum =
+                pg_sys::SPI_getbinval(self.tuple, self.descriptor, column.number, &mut is_null);
             T::from_datum(datum, is_null)
         }
     }
@@ -128,12 +147,18 @@ impl<'a> TriggerRow<'a> {
     pub fn text_unless_same(&self, other: &Self, column: Column) -> Option<String> {
         match (self.bigint(column), other.bigint(column)) {
             (Some(one), Some(other)) if one == other => None,
-            _ => self.text(column).filter(|text| other.text(column).as_ref() != Some(text)),
+            _ => self
+                .text(column)
+                .filter(|text| other.text(column).as_ref() != Some(text)),
         }
     }
 
     /// The row with another value in a column of type integer or bigint; None when it does not fit there.
-    pub fn with_bigint(&self, column: Column, value: i64) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
+    pub fn with_bigint(
+        &self,
+        column: Column,
+        value: i64,
+    ) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
         let mut datum = match column.base_type {
             pg_sys::INT4OID => i32::try_from(value).ok()?.into_datum()?,
             pg_sys::INT8OID => value.into_datum()?,
@@ -150,7 +175,10 @@ impl<'a> TriggerRow<'a> {
                 &mut datum,
                 &mut false,
             );
-            Some(PgHeapTuple::from_heap_tuple(PgTupleDesc::from_pg_unchecked(self.descriptor), tuple))
+            Some(PgHeapTuple::from_heap_tuple(
+                PgTupleDesc::from_pg_unchecked(self.descriptor),
+                tuple,
+            ))
         }
     }
 }

@@ -23,7 +23,10 @@ thread_local! {
 
 impl Watch {
     const fn new() -> Self {
-        Self { fresh: Cell::new(false), relations: RefCell::new(Vec::new()) }
+        Self {
+            fresh: Cell::new(false),
+            relations: RefCell::new(Vec::new()),
+        }
     }
 
     /// True while a cache that was built after the last [`Watch::begin`] still holds. Reads the messages
@@ -47,7 +50,10 @@ impl Watch {
 
     fn heard(&self, relation: pg_sys::Oid) {
         let concerns = relation == pg_sys::InvalidOid
-            || self.relations.try_borrow().map_or(true, |watched| watched.contains(&relation));
+            || self
+                .relations
+                .try_borrow()
+                .map_or(true, |watched| watched.contains(&relation));
         if concerns {
             self.fresh.set(false);
         }
@@ -61,7 +67,11 @@ pub fn init() {
         #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
         let namespaces = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
-        pg_sys::CacheRegisterSyscacheCallback(namespaces, Some(schema_changed), pg_sys::Datum::from(0));
+        pg_sys::CacheRegisterSyscacheCallback(
+            namespaces,
+            Some(schema_changed),
+            pg_sys::Datum::from(0),
+        );
     }
 }
 

@@ -1,6 +1,5 @@
 //! The SQL functions of tokens. Declared in `sql/functions.sql`.
 
-
 use jose::{Purpose, Refusal};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
@@ -70,7 +69,10 @@ fn check_jwt(
         let device_hash = device_hash(device)?;
         match token {
             Some(token) => report(token, device_hash.as_deref(), clock::now()),
-            None => Ok(Report { reason: Some(Refusal::Malformed), ..Report::default() }),
+            None => Ok(Report {
+                reason: Some(Refusal::Malformed),
+                ..Report::default()
+            }),
         }
     });
     TableIterator::once((
@@ -115,7 +117,8 @@ fn issue_jwt(
 fn device_hash(device: Option<JsonText>) -> Result<Option<String>> {
     match device {
         None => Ok(None),
-        Some(device) => jose::device_hash(&device.0)
-            .map_err(|_| Error::Argument("device must be a JSON object, nested at most 32 deep".to_owned())),
+        Some(device) => jose::device_hash(&device.0).map_err(|_| {
+            Error::Argument("device must be a JSON object, nested at most 32 deep".to_owned())
+        }),
     }
 }

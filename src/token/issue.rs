@@ -38,7 +38,9 @@ pub fn issue(request: &Request<'_>, now: UnixMicros) -> Result<String> {
     let token = jose::sign_compact(&key.key, Some(&key.kid), "JWT", &payload)?;
     // What we sign must be what we would accept: size, nesting, numbers.
     if token.len() > settings::max_token_size() || jose::Token::decode(&token).is_err() {
-        return Err(Error::Argument("the claims are too large or too deep for a token".to_owned()));
+        return Err(Error::Argument(
+            "the claims are too large or too deep for a token".to_owned(),
+        ));
     }
     Ok(token)
 }
@@ -56,28 +58,58 @@ fn subject(rules: &Rules, request: &Request<'_>) -> Result<Subject> {
     }
     if let Some(version) = request.session_version {
         if version < 0 {
-            return Err(Error::Argument("session_version must not be negative".to_owned()));
+            return Err(Error::Argument(
+                "session_version must not be negative".to_owned(),
+            ));
         }
-        return Ok(Subject { user_id: request.user_id.to_owned(), session_version: Some(version) });
+        return Ok(Subject {
+            user_id: request.user_id.to_owned(),
+            session_version: Some(version),
+        });
     }
     if rules.session_check == SessionCheck::None {
-        return Ok(Subject { user_id: request.user_id.to_owned(), session_version: None });
+        return Ok(Subject {
+            user_id: request.user_id.to_owned(),
+            session_version: None,
+        });
     }
     let attached = accounts::current();
-    let account = attached.users()?.find(request.user_id).ok_or(Refusal::UnknownUser)?;
+    let account = attached
+        .users()?
+        .find(request.user_id)
+        .ok_or(Refusal::UnknownUser)?;
     if !account.active {
         return Err(Refusal::InactiveUser.into());
     }
-    Ok(Subject { user_id: account.id, session_version: Some(account.session_version) })
+    Ok(Subject {
+        user_id: account.id,
+        session_version: Some(account.session_version),
+    })
 }
 
 /// The caller's claims without their braces, after a check that they hold none of ours.
 fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
     let not_an_object = || Error::Argument("claims must be a JSON object".to_owned());
     let members = jose::member_names(claims).ok_or_else(not_an_object)?;
-    let reserved = ["iss", "aud", "exp", "nbf", "iat", "jti", "device_hash", "sso", &rules.user_claim, &rules.version_claim];
-    if let Some(taken) = reserved.into_iter().find(|reserved| members.iter().any(|name| name == reserved)) {
-        return Err(Error::Argument(format!("claims must not hold \"{taken}\": the function sets it")));
+    let reserved = [
+        "iss",
+        "aud",
+        "exp",
+        "nbf",
+        "iat",
+        "jti",
+        "device_hash",
+        "sso",
+        &rules.user_claim,
+        &rules.version_claim,
+    ];
+    if let Some(taken) = reserved
+        .into_iter()
+        .find(|reserved| members.iter().any(|name| name == reserved))
+    {
+        return Err(Error::Argument(format!(
+            "claims must not hold \"{taken}\": the function sets it"
+        )));
     }
     claims
         .trim()
@@ -87,7 +119,13 @@ fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
 }
 
 /// The payload's JSON text. The caller's claims are spliced in as text, so that numbers of any size survive.
-fn payload(issuer: &Issuer, request: &Request<'_>, subject: &Subject, extra: &str, now: UnixMicros) -> Result<String> {
+fn payload(
+    issuer: &Issuer,
+    request: &Request<'_>,
+    subject: &Subject,
+    extra: &str,
+    now: UnixMicros,
+) -> Result<String> {
     let rules = &issuer.rules;
     let issued_at = issued_at(rules, now);
     let ttl = request.ttl.unwrap_or(issuer.token_ttl);
@@ -127,10 +165,15 @@ const LAST_SECOND: i64 = 253_402_300_799;
 fn issued_at(rules: &Rules, now: UnixMicros) -> Value {
     let seconds = now.0.div_euclid(SECOND);
     match rules.not_before {
-        Some(cutoff) if cutoff <= now && cutoff.0.div_euclid(SECOND) == seconds && cutoff.0 % SECOND != 0 => {
+        Some(cutoff)
+            if cutoff <= now
+                && cutoff.0.div_euclid(SECOND) == seconds
+                && cutoff.0 % SECOND != 0 =>
+        {
             let micros = now.0.rem_euclid(SECOND);
             // Parsed from text, as a sum of floats would not be exact.
-            serde_json::from_str(&format!("{seconds}.{micros:06}")).unwrap_or_else(|_| json!(seconds))
+            serde_json::from_str(&format!("{seconds}.{micros:06}"))
+                .unwrap_or_else(|_| json!(seconds))
         }
         _ => json!(seconds),
     }

@@ -32,7 +32,10 @@ pub struct Report {
 pub fn report(text: &str, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
     match decode(text, now) {
         Ok(signed) => said(&signed, device_hash, now),
-        Err(Error::Refused(refusal)) => Ok(Report { reason: Some(refusal), ..Report::default() }),
+        Err(Error::Refused(refusal)) => Ok(Report {
+            reason: Some(refusal),
+            ..Report::default()
+        }),
         Err(error) => Err(error),
     }
 }
@@ -45,7 +48,10 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
     let mut report = Report {
         reason: None,
         user_id: token.user(rules).ok().flatten().map(Cow::into_owned),
-        session_version: token.session_version(rules).ok().map(Option::unwrap_or_default),
+        session_version: token
+            .session_version(rules)
+            .ok()
+            .map(Option::unwrap_or_default),
         current_session_version: None,
         issued_at: time(token.issued_at()),
         expires_at: time(token.expires_at()),
@@ -76,7 +82,10 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
 fn current_version(refusal: Refusal, user_id: Option<&str>) -> Result<Option<i64>> {
     match (refusal, user_id) {
         (Refusal::SessionVersionMismatch | Refusal::InactiveUser, Some(user_id)) => {
-            Ok(accounts::current().users()?.find(user_id).map(|account| account.session_version))
+            Ok(accounts::current()
+                .users()?
+                .find(user_id)
+                .map(|account| account.session_version))
         }
         _ => Ok(None),
     }

@@ -23,16 +23,26 @@ pub fn check(rules: &Rules, claims: &Claims<'_>) -> Result<Session> {
     let users = attached.users()?;
     let account = users.find(&claims.user).ok_or(Refusal::UnknownUser)?;
     holds(rules, claims, users, &account)?;
-    Ok(Session { user_id: Some(account.id), current_version: Some(account.session_version) })
+    Ok(Session {
+        user_id: Some(account.id),
+        current_version: Some(account.session_version),
+    })
 }
 
-fn holds(rules: &Rules, claims: &Claims<'_>, users: &Users, account: &Account) -> Result<(), Refusal> {
+fn holds(
+    rules: &Rules,
+    claims: &Claims<'_>,
+    users: &Users,
+    account: &Account,
+) -> Result<(), Refusal> {
     if !account.active {
         return Err(Refusal::InactiveUser);
     }
     match rules.session_check {
         SessionCheck::None => Ok(()),
-        SessionCheck::Version if claims.session_version.unwrap_or(0) == account.session_version => Ok(()),
+        SessionCheck::Version if claims.session_version.unwrap_or(0) == account.session_version => {
+            Ok(())
+        }
         SessionCheck::Version => Err(Refusal::SessionVersionMismatch),
         SessionCheck::IssuedAt => issued_after_last_bump(claims, users, account),
     }

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use jose::{Algorithm, KeyMaterial, KeySet, Rules, Secret, SessionCheck, SigningKey, TrustedKey, UnixMicros};
+use jose::{
+    Algorithm, KeyMaterial, KeySet, Rules, Secret, SessionCheck, SigningKey, TrustedKey, UnixMicros,
+};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::pg::plan::{self, Row, Sees};
 use crate::pg::{catalog, clock, watch};
 
@@ -78,10 +80,12 @@ impl Trust {
     /// The issuer that a function's argument names; NULL is the default one.
     pub fn named(&self, issuer: Option<&str>) -> Result<&Rc<Issuer>> {
         match issuer {
-            Some(name) => self
-                .issuers
-                .get(name)
-                .ok_or_else(|| Error::Argument(format!("there is no issuer \"{name}\" in auth.issuers"))),
+            Some(name) => self.issuers.get(name).ok_or_else(|| {
+                Error::Argument(format!(
+                    "there is no issuer {} in auth.issuers",
+                    quoted(name)
+                ))
+            }),
             None => self
                 .default
                 .as_deref()
@@ -102,7 +106,11 @@ impl Trust {
 
     fn read() -> Result<Self> {
         let mut keys = read_keys()?;
-        let mut trust = Self { issuers: HashMap::new(), default: None, any_issued_at: false };
+        let mut trust = Self {
+            issuers: HashMap::new(),
+            default: None,
+            any_issued_at: false,
+        };
         for (mut issuer, is_default) in plan::query(Sees::Latest, ISSUERS, &[], read_issuer) {
             let name = issuer.rules.issuer.clone();
             issuer.keys = KeySet::new(keys.remove(&name).unwrap_or_default());
@@ -178,15 +186,25 @@ fn read_keys() -> Result<HashMap<String, Vec<TrustedKey>>> {
     let mut keys: HashMap<String, Vec<TrustedKey>> = HashMap::new();
     for (issuer, key) in plan::query(Sees::Latest, KEYS, &[], |row| {
         let issuer = row.get::<String>(1).unwrap_or_default();
-        (issuer, read_key(row).and_then(|(kid, material, until)| {
-            Ok(TrustedKey { kid, key: material.verifying_key()?, until })
-        }))
+        (
+            issuer,
+            read_key(row).and_then(|(kid, material, until)| {
+                Ok(TrustedKey {
+                    kid,
+                    key: material.verifying_key()?,
+                    until,
+                })
+            }),
+        )
     }) {
         // A stored key that no longer parses (a restore of tampered data, say) verifies nothing, and
         // does not keep the others from it.
         match key {
             Ok(key) => keys.entry(issuer).or_default().push(key),
-            Err(_) => crate::error::warn(format!("a key of issuer \"{issuer}\" cannot be read and is left out")),
+            Err(_) => crate::error::warn(format!(
+                "a key of issuer {} cannot be read and is left out",
+                quoted(&issuer)
+            )),
         }
     }
     Ok(keys)
@@ -202,7 +220,13 @@ fn read_active_key(issuer: &str) -> Result<Option<ActiveKey>> {
         .pop()
         .transpose()?
         .and_then(|(kid, material, until)| {
-            material.signing_key().transpose().map(|key| Ok(ActiveKey { kid, key: key?, until }))
+            material.signing_key().transpose().map(|key| {
+                Ok(ActiveKey {
+                    kid,
+                    key: key?,
+                    until,
+                })
+            })
         })
         .transpose()
 }
@@ -211,8 +235,9 @@ fn read_active_key(issuer: &str) -> Result<Option<ActiveKey>> {
 fn read_key(row: &Row) -> Result<(String, KeyMaterial, Option<UnixMicros>)> {
     let alg = row.get::<String>(3).unwrap_or_default();
     let material = KeyMaterial {
-        algorithm: Algorithm::from_str(&alg)
-            .map_err(|_| Error::Argument("unknown algorithm in auth.signing_key_store".to_owned()))?,
+        algorithm: Algorithm::from_str(&alg).map_err(|_| {
+            Error::Argument("unknown algorithm in auth.signing_key_store".to_owned())
+        })?,
         kid: None,
         public_jwk: row.get(4),
         secret: row.get::<Vec<u8>>(5).map(Secret::new),

@@ -22,7 +22,10 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
 
 fn algorithm(alg: Option<&str>) -> Result<Algorithm> {
     Algorithm::from_str(required(alg, "alg")?).map_err(|_| {
-        Error::Argument("alg must be one of HS256/384/512, RS256/384/512, PS256/384/512, ES256, ES384, EdDSA".to_owned())
+        Error::Argument(
+            "alg must be one of HS256/384/512, RS256/384/512, PS256/384/512, ES256, ES384, EdDSA"
+                .to_owned(),
+        )
     })
 }
 
@@ -35,7 +38,12 @@ fn create_signing_key(issuer: Option<&str>, alg: Option<&str>, kid: Option<&str>
 }
 
 #[pg_extern(sql = false)]
-fn import_signing_key(key: Option<&str>, alg: Option<&str>, issuer: Option<&str>, kid: Option<&str>) -> String {
+fn import_signing_key(
+    key: Option<&str>,
+    alg: Option<&str>,
+    issuer: Option<&str>,
+    kid: Option<&str>,
+) -> String {
     sql(|| {
         let alg = algorithm(alg)?;
         let material = KeyMaterial::import(required(key, "key")?, alg)?;
@@ -51,7 +59,13 @@ fn import_jwks(jwks: Option<JsonText>, issuer: Option<&str>) -> SetOfIterator<'s
 
 #[pg_extern(sql = false)]
 fn activate_signing_key(kid: Option<&str>, issuer: Option<&str>, overlap: Option<Interval>) {
-    sql(|| store::activate(&named(issuer)?, required(kid, "kid")?, overlap_micros(issuer, overlap)?))
+    sql(|| {
+        store::activate(
+            &named(issuer)?,
+            required(kid, "kid")?,
+            overlap_micros(issuer, overlap)?,
+        )
+    })
 }
 
 #[pg_extern(sql = false)]
@@ -59,7 +73,11 @@ fn rotate_signing_key(issuer: Option<&str>, overlap: Option<Interval>) -> String
     sql(|| {
         let name = named(issuer)?;
         let overlap = overlap_micros(issuer, overlap)?;
-        let kid = store::add(&name, None, &KeyMaterial::generate(store::signing_algorithm(&name)?)?)?;
+        let kid = store::add(
+            &name,
+            None,
+            &KeyMaterial::generate(store::signing_algorithm(&name)?)?,
+        )?;
         store::activate(&name, &kid, overlap)?;
         Ok(kid)
     })
@@ -84,8 +102,18 @@ fn overlap_micros(issuer: Option<&str>, overlap: Option<Interval>) -> Result<i64
 }
 
 #[pg_extern(sql = false)]
-fn retire_signing_key(kid: Option<&str>, issuer: Option<&str>, at: Option<TimestampWithTimeZone>) -> bool {
-    sql(|| Ok(store::retire(&named(issuer)?, required(kid, "kid")?, required(at, "at")?)))
+fn retire_signing_key(
+    kid: Option<&str>,
+    issuer: Option<&str>,
+    at: Option<TimestampWithTimeZone>,
+) -> bool {
+    sql(|| {
+        Ok(store::retire(
+            &named(issuer)?,
+            required(kid, "kid")?,
+            required(at, "at")?,
+        ))
+    })
 }
 
 #[pg_extern(sql = false)]

@@ -4,7 +4,7 @@ use jose::{Algorithm, KeyMaterial};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use crate::error::{self, Error, Result};
+use crate::error::{self, Error, Result, quoted};
 use crate::pg::plan::{self, Sees, query, text};
 
 /// A parameter that is NULL or a bigint.
@@ -49,12 +49,21 @@ pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<St
             text(kid.as_str()),
             text(material.algorithm.name()),
             text(material.public_jwk.as_deref()),
-            (pg_sys::BYTEAOID, material.secret.as_ref().and_then(|secret| secret.expose().into_datum())),
+            (
+                pg_sys::BYTEAOID,
+                material
+                    .secret
+                    .as_ref()
+                    .and_then(|secret| secret.expose().into_datum()),
+            ),
         ],
         |_| (),
     );
     if added.is_empty() {
-        return Err(Error::Argument(format!("issuer \"{issuer}\" has a key with kid \"{kid}\" already")));
+        return Err(Error::Argument(format!(
+            "the issuer has a key with kid {} already",
+            quoted(&kid)
+        )));
     }
     if can_sign {
         query(
@@ -80,10 +89,16 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
         |row| row.get::<bool>(1).unwrap_or(false),
     );
     match can_sign.first() {
-        None => return Err(Error::Argument(format!("issuer \"{issuer}\" has no key with kid \"{kid}\""))),
+        None => {
+            return Err(Error::Argument(format!(
+                "the issuer has no key with kid {}",
+                quoted(kid)
+            )));
+        }
         Some(false) => {
             return Err(Error::Argument(format!(
-                "the key with kid \"{kid}\" cannot sign: it is retired, or only its public half is here"
+                "the key with kid {} cannot sign: it is retired, or only its public half is here",
+                quoted(kid)
             )));
         }
         Some(true) => {}
@@ -133,7 +148,11 @@ pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> bool {
              active = active AND $3 > clock_timestamp()
          WHERE issuer = $1 AND kid = $2 AND (verify_until IS NULL OR verify_until > $3)
          RETURNING true",
-        &[text(issuer), text(kid), (pg_sys::TIMESTAMPTZOID, at.into_datum())],
+        &[
+            text(issuer),
+            text(kid),
+            (pg_sys::TIMESTAMPTZOID, at.into_datum()),
+        ],
         |_| (),
     );
     !retired.is_empty()
@@ -147,7 +166,9 @@ pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
     for member in members {
         match member.map_err(|skipped| (skipped.index, skipped.why.to_string())) {
             Ok(material) => kids.extend(upsert(issuer, &material)?),
-            Err((index, why)) => error::warn(format!("member {index} of the JWKS is skipped: {why}")),
+            Err((index, why)) => {
+                error::warn(format!("member {index} of the JWKS is skipped: {why}"))
+            }
         }
     }
     query(
@@ -155,7 +176,10 @@ pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
         "UPDATE auth.signing_key_store SET verify_until = clock_timestamp()
          WHERE issuer = $1 AND from_jwks AND kid <> ALL ($2)
            AND (verify_until IS NULL OR verify_until > clock_timestamp())",
-        &[text(issuer), (pg_sys::TEXTARRAYOID, kids.clone().into_datum())],
+        &[
+            text(issuer),
+            (pg_sys::TEXTARRAYOID, kids.clone().into_datum()),
+        ],
         |_| (),
     );
     Ok(kids)
@@ -185,7 +209,10 @@ fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
         |_| (),
     );
     if taken.is_empty() {
-        error::warn(format!("the key with kid \"{kid}\" is skipped: that kid was retired, or is another key's"));
+        error::warn(format!(
+            "the key with kid {} is skipped: that kid was retired, or is another key's",
+            quoted(&kid)
+        ));
         return Ok(None);
     }
     Ok(Some(kid))

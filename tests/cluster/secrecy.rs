@@ -152,6 +152,10 @@ impl DbErrorWithoutContext<'_> {
 fn no_context_that_a_client_is_sent_holds_a_token() {
     let app = App::new(shared(), "context");
     let mut a = app.connect();
+    a.rows(
+        "SELECT auth.import_signing_key($1, 'HS256', kid => 'taken')",
+        &[&SECRET],
+    );
     let token = a.issue("41");
     a.bump("41");
     let (_, signature) = token.rsplit_once('.').unwrap();
