@@ -129,6 +129,54 @@ CREATE TABLE auth.user_floor (
 );
 COMMENT ON TABLE auth.user_floor IS 'The same for more users than auth_ext.bulk_threshold at once: any user may have been bumped at that time, and no new row starts lower.';
 
+-- What ends before its time, or can be used once ---------------------------------------------------
+
+CREATE TABLE auth.revoked_tokens (
+    issuer     text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE,
+    jti        text COLLATE "C" NOT NULL,
+    user_id    text NOT NULL,
+    reason     text NOT NULL,
+    revoked_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    keep_until timestamptz NOT NULL,
+    PRIMARY KEY (issuer, jti)
+);
+CREATE INDEX revoked_tokens_keep_until ON auth.revoked_tokens (keep_until);
+COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more. A jti over 1024 bytes is kept as its SHA-256.';
+
+CREATE TABLE auth.revoking_issuers (
+    issuer text PRIMARY KEY REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE auth.revoking_issuers IS 'Issuers of which a token was ever revoked: of the others none is looked up.';
+
+CREATE TABLE auth.sso_handoffs (
+    handoff_hash    text COLLATE "C" PRIMARY KEY,
+    issuer          text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE,
+    user_id         text NOT NULL,
+    session_version bigint,
+    issued_at       timestamptz NOT NULL,
+    target_app      text NOT NULL,
+    return_url      text,
+    expires_at      timestamptz NOT NULL,
+    used_at         timestamptz
+);
+CREATE INDEX sso_handoffs_expires_at ON auth.sso_handoffs (expires_at);
+COMMENT ON TABLE auth.sso_handoffs IS 'Hand-offs of single sign-on, by the SHA-256 of their id.';
+
+CREATE TABLE auth.one_time_tokens (
+    token_hash text COLLATE "C" PRIMARY KEY,
+    user_id    text COLLATE "C" NOT NULL,
+    purpose    text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    expires_at timestamptz NOT NULL,
+    used_at    timestamptz,
+    ip_address inet,
+    user_agent text
+);
+-- A newer token takes the place of an unused older one.
+CREATE UNIQUE INDEX one_time_tokens_unused ON auth.one_time_tokens (pg_catalog.md5(user_id), purpose) WHERE used_at IS NULL;
+CREATE INDEX one_time_tokens_expires_at ON auth.one_time_tokens (expires_at);
+COMMENT ON TABLE auth.one_time_tokens IS 'One-time tokens for e-mail verification, password reset and the like, by their SHA-256.';
+
 -- Dumped with the database: without them no token would verify after a restore, and deleted users'
 -- tokens would come back to life.
 SELECT pg_catalog.pg_extension_config_dump('auth.issuers', '');
@@ -136,3 +184,7 @@ SELECT pg_catalog.pg_extension_config_dump('auth.signing_key_store', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.attached_tables', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.user_history', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.user_floor', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.revoked_tokens', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.revoking_issuers', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.sso_handoffs', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.one_time_tokens', '');

@@ -18,6 +18,20 @@ COMMENT ON FUNCTION auth.keep_one_default_issuer() IS 'Trigger function: at most
 CREATE TRIGGER keep_one_default BEFORE INSERT OR UPDATE OF is_default ON auth.issuers
     FOR EACH ROW EXECUTE FUNCTION auth.keep_one_default_issuer();
 
+-- Whoever writes a revocation, the issuer is one whose tokens are looked up from then on.
+CREATE FUNCTION auth.mark_revoking_issuer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM auth.revoking_issuers AS r WHERE r.issuer = NEW.issuer) THEN
+        INSERT INTO auth.revoking_issuers (issuer) VALUES (NEW.issuer) ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.mark_revoking_issuer() IS 'Trigger function: remembers the issuers of which a token was ever revoked.';
+
 -- The signal that makes every backend read its keys and bindings anew. ENABLE ALWAYS: also where the
 -- change arrives by logical replication or under session_replication_role = replica.
 CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.issuers
@@ -29,13 +43,22 @@ CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.signing_key
 CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.signing_key_store
     FOR EACH STATEMENT EXECUTE FUNCTION auth.trust_changed();
 CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.attached_tables
-    FOR EACH ROW EXECUTE FUNCTION auth.attached_tables_changed();
+    FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
 CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.attached_tables
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.attached_tables_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
 CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.user_floor
-    FOR EACH ROW EXECUTE FUNCTION auth.attached_tables_changed();
+    FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
 CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.user_floor
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.attached_tables_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.revoking_issuers
+    FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.revoking_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER mark_issuer AFTER INSERT OR UPDATE ON auth.revoked_tokens
+    FOR EACH ROW EXECUTE FUNCTION auth.mark_revoking_issuer();
+ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER announce_truncate;
+ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER mark_issuer;
 ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER announce_row;

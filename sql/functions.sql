@@ -47,6 +47,66 @@ CREATE FUNCTION auth.issue_jwt(
 COMMENT ON FUNCTION auth.issue_jwt(text, bigint, interval, jsonb, jsonb, text) IS
     'A token for a user, signed with the issuer''s active key. With session_version given, the users table is not read.';
 
+CREATE FUNCTION auth.refresh_jwt(token text, device jsonb DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refresh_jwt_wrapper';
+COMMENT ON FUNCTION auth.refresh_jwt(text, jsonb) IS
+    'A new token for one that is valid, or expired no longer than refresh_grace ago; the old one is revoked in the same transaction.';
+
+CREATE FUNCTION auth.revoke_jwt(token text, reason text DEFAULT 'logout') RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'revoke_jwt_wrapper';
+COMMENT ON FUNCTION auth.revoke_jwt(text, text) IS
+    'Revokes one token by its issuer and jti. False for a token without jti, or one that was revoked before.';
+
+-- Single sign-on and one-time tokens -----------------------------------------------------------------
+
+CREATE FUNCTION auth.issue_sso_token(user_id text, issuer text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'issue_sso_token_wrapper';
+COMMENT ON FUNCTION auth.issue_sso_token(text, text) IS
+    'Step 1 of single sign-on: a token of 5 minutes that another application of the family can exchange once.';
+
+CREATE FUNCTION auth.exchange_sso_token(token text, target_app text, return_url text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'exchange_sso_token_wrapper';
+COMMENT ON FUNCTION auth.exchange_sso_token(text, text, text) IS
+    'Step 2 of single sign-on: takes the SSO token, once, for a hand-off of 30 seconds.';
+
+CREATE FUNCTION auth.complete_sso(
+    handoff text,
+    device jsonb DEFAULT NULL,
+    OUT token text,
+    OUT user_id text,
+    OUT target_app text,
+    OUT return_url text
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'complete_sso_wrapper';
+COMMENT ON FUNCTION auth.complete_sso(text, jsonb) IS
+    'Step 3 of single sign-on: takes the hand-off, once, for an access token.';
+
+CREATE FUNCTION auth.issue_one_time_token(
+    user_id text,
+    purpose text,
+    ttl interval DEFAULT NULL,
+    ip inet DEFAULT NULL,
+    user_agent text DEFAULT NULL
+) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'issue_one_time_token_wrapper';
+COMMENT ON FUNCTION auth.issue_one_time_token(text, text, interval, inet, text) IS
+    'A token that can be consumed once: email_verification (24 h), password_reset (1 h), or any purpose with a ttl. Ends the user''s earlier unused one of that purpose.';
+
+CREATE FUNCTION auth.validate_one_time_token(token text, purpose text) RETURNS text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'validate_one_time_token_wrapper';
+COMMENT ON FUNCTION auth.validate_one_time_token(text, text) IS
+    'The user of a one-time token that could be consumed now, or NULL. Consumes nothing.';
+
+CREATE FUNCTION auth.consume_one_time_token(token text, purpose text) RETURNS text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'consume_one_time_token_wrapper';
+COMMENT ON FUNCTION auth.consume_one_time_token(text, text) IS
+    'The user of a one-time token, for exactly one caller ever; NULL for every other.';
+
+CREATE FUNCTION auth.prune() RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'prune_wrapper';
+COMMENT ON FUNCTION auth.prune() IS
+    'Removes what can no longer matter (revocations, hand-offs, one-time tokens), at most 50,000 rows of each kind a call, and answers how many. Safe at any time.';
+
 -- Trust ------------------------------------------------------------------------------------------
 
 CREATE FUNCTION auth.create_signing_key(issuer text DEFAULT NULL, alg text DEFAULT 'ES256', kid text DEFAULT NULL) RETURNS text
@@ -138,9 +198,9 @@ CREATE FUNCTION auth.bump_session_version(user_id text, reason text DEFAULT 'log
 COMMENT ON FUNCTION auth.bump_session_version(text, text) IS
     'Ends every session of a user: raises the version by one and returns it. The reason travels in the event.';
 
-CREATE FUNCTION auth.attached_tables_changed() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'attached_tables_changed_wrapper';
-COMMENT ON FUNCTION auth.attached_tables_changed() IS
+CREATE FUNCTION auth.configuration_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'configuration_changed_wrapper';
+COMMENT ON FUNCTION auth.configuration_changed() IS
     'Trigger function: makes every session read the bindings anew when the change commits.';
 
 CREATE FUNCTION auth.users_before_row() RETURNS trigger

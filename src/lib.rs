@@ -11,6 +11,7 @@
 //! | [`accounts`] | the attached users table: binding, look-up, version bump, triggers |
 //! | [`token`] | decode → claims → session; verify, check, decode, issue |
 //! | [`api_key`] | the attached API-key table and key fingerprints |
+//! | [`flows`] | single sign-on, one-time tokens, pruning |
 //! | [`invalidation`] | events, collected in a transaction and sent when it commits |
 //! | [`pg`] | small safe wrappers around what PostgreSQL offers in C |
 //!
@@ -20,6 +21,7 @@
 mod accounts;
 mod api_key;
 mod error;
+mod flows;
 mod invalidation;
 mod pg;
 mod settings;

@@ -2,7 +2,6 @@
 
 use crate::json::{Object, Value};
 use crate::{Claims, Refusal};
-use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 /// A device fingerprint that is no JSON object, or is nested deeper than 32 levels.
@@ -25,12 +24,7 @@ pub fn device_hash(json: &str) -> Result<Option<String>, InvalidDevice> {
     }
     let mut canonical = String::with_capacity(json.len());
     write_object(&object, &mut canonical).ok_or(InvalidDevice)?;
-    let mut hex = String::with_capacity(64);
-    for octet in Sha256::digest(canonical.as_bytes()) {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{octet:02x}");
-    }
-    Ok(Some(hex))
+    Ok(Some(crate::fingerprint(&canonical)))
 }
 
 impl Claims<'_> {
@@ -45,20 +39,6 @@ impl Claims<'_> {
             _ => Ok(()),
         }
     }
-}
-
-/// The names of a JSON object's members, unescaped and in order; `None` for text that is no strict
-/// JSON object.
-#[must_use]
-pub fn member_names(json: &str) -> Option<Vec<String>> {
-    let object = Object::parse(json)?;
-    Some(
-        object
-            .members()
-            .into_iter()
-            .map(|(name, _)| name.to_owned())
-            .collect(),
-    )
 }
 
 fn write_object(object: &Object<'_>, out: &mut String) -> Option<()> {

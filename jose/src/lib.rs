@@ -28,6 +28,7 @@ mod fingerprint;
 mod json;
 mod key;
 mod keyset;
+mod members;
 mod random;
 mod refusal;
 mod time;
@@ -37,13 +38,14 @@ mod verified;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use check::{Claims, Purpose, Rules, SessionCheck};
 pub use compact::sign_compact;
-pub use device::{InvalidDevice, device_hash, member_names};
+pub use device::{InvalidDevice, device_hash};
 pub use fingerprint::fingerprint;
 pub use key::{
     KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey, export_jwk, import_jwks,
 };
 pub use keyset::{KeySet, TrustedKey};
-pub use random::random_uuid;
+pub use members::{member_names, without_members};
+pub use random::{random_octets, random_text, random_uuid};
 pub use refusal::Refusal;
 pub use time::UnixMicros;
 pub use token::{MAX_KID_BYTES, Token};

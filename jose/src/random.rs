@@ -4,11 +4,22 @@ use crate::key::KeyError;
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-/// `N` random octets. [`KeyError::Crypto`] when the generator fails.
-pub(crate) fn random_octets<const N: usize>() -> Result<Zeroizing<[u8; N]>, KeyError> {
+/// `N` random octets.
+///
+/// # Errors
+/// [`KeyError::Crypto`] when the random generator fails.
+pub fn random_octets<const N: usize>() -> Result<Zeroizing<[u8; N]>, KeyError> {
     let mut octets = Zeroizing::new([0; N]);
     rand::fill(octets.as_mut_slice()).map_err(|_| KeyError::Crypto)?;
     Ok(octets)
+}
+
+/// A secret of 32 random octets as 43 URL-safe characters, for one-time tokens and hand-offs.
+///
+/// # Errors
+/// [`KeyError::Crypto`] when the random generator fails.
+pub fn random_text() -> Result<String, KeyError> {
+    Ok(crate::base64url::encode(*random_octets::<32>()?))
 }
 
 /// A version 4 UUID (RFC 9562 section 5.4) in lower case, for `jti`.

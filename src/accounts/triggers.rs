@@ -290,7 +290,7 @@ fn users_before_truncate<'a>(
 }
 
 #[pg_trigger(sql = false)]
-fn attached_tables_changed<'a>(
+fn configuration_changed<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
     let relation = trigger.relid()?;

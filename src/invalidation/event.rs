@@ -46,6 +46,15 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// A single token was revoked.
+    Token {
+        /// Its id.
+        jti: String,
+        /// Whose it was.
+        user_id: String,
+        /// When it would have expired, in seconds since 1970.
+        exp: i64,
+    },
     /// An issuer's row, keys or kill switch changed.
     Issuer {
         /// Its name.

@@ -5,8 +5,10 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
 use super::issue::{self, Request};
+use super::refresh::refresh;
 use super::report::{Report, report};
-use super::verify::{decode, parse};
+use super::revocation;
+use super::verify::{Signed, decode, parse};
 use crate::error::{Error, Result, sql};
 use crate::pg::clock;
 use crate::pg::json::JsonText;
@@ -91,6 +93,37 @@ fn check_jwt(
 }
 
 #[pg_extern(sql = false)]
+fn refresh_jwt(token: Option<&str>, device: Option<JsonText>) -> String {
+    sql(|| {
+        refresh(
+            token.ok_or(Refusal::Malformed)?,
+            device_hash(device)?,
+            clock::now(),
+        )
+    })
+}
+
+#[pg_extern(sql = false)]
+fn revoke_jwt(token: Option<&str>, reason: Option<&str>) -> bool {
+    sql(|| {
+        let now = clock::now();
+        let signed = decode(token.ok_or(Refusal::Malformed)?, now)?;
+        let Signed { token, issuer } = &signed;
+        // An expired token may still be refreshed, and whoever logs out wants it to end anyway.
+        let claims = token.check_with_grace(&issuer.rules, Purpose::Access, now, i64::MAX)?;
+        let Some(jti) = claims.token_id.as_deref() else {
+            return Ok(false);
+        };
+        Ok(revocation::revoke_and_tell(
+            issuer,
+            &claims,
+            jti,
+            reason.unwrap_or("logout"),
+        ))
+    })
+}
+
+#[pg_extern(sql = false)]
 fn issue_jwt(
     user_id: Option<&str>,
     session_version: Option<i64>,
@@ -114,7 +147,7 @@ fn issue_jwt(
 }
 
 /// The hash of a device's fingerprint; None for none or an empty one.
-fn device_hash(device: Option<JsonText>) -> Result<Option<String>> {
+pub fn device_hash(device: Option<JsonText>) -> Result<Option<String>> {
     match device {
         None => Ok(None),
         Some(device) => jose::device_hash(&device.0).map_err(|_| {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::accounts;
 use crate::error::{Error, Result};
 use crate::settings;
-use crate::trust::{self, Issuer};
+use crate::trust::{self, ActiveKey, Issuer};
 
 /// What the caller of `issue_jwt` asked for.
 pub struct Request<'a> {
@@ -26,57 +26,82 @@ pub struct Request<'a> {
 
 const SECOND: i64 = 1_000_000;
 
-/// Makes and signs the token.
+/// Makes and signs an access token.
 pub fn issue(request: &Request<'_>, now: UnixMicros) -> Result<String> {
     let trust = trust::current()?;
     let issuer = trust.named(request.issuer)?;
-    let rules = &issuer.rules;
-    let extra = extra_claims(rules, request.claims)?;
+    let extra = extra_claims(&issuer.rules, request.claims)?;
     let key = issuer.active_key()?;
-    let subject = subject(rules, request)?;
-    let payload = payload(issuer, request, &subject, extra, now)?;
-    let token = jose::sign_compact(&key.key, Some(&key.kid), "JWT", &payload)?;
-    // What we sign must be what we would accept: size, nesting, numbers.
-    if token.len() > settings::max_token_size() || jose::Token::decode(&token).is_err() {
+    let subject = subject(&issuer.rules, request.user_id, request.session_version)?;
+    let ttl = request.ttl.unwrap_or(issuer.token_ttl);
+    let payload = payload(
+        issuer,
+        ttl,
+        request.device_hash.as_deref(),
+        &subject,
+        extra,
+        now,
+    )?;
+    signed(&key, "JWT", &payload)
+}
+
+/// Makes and signs a token of another purpose, which its `typ` names, without further claims.
+pub fn sign(
+    issuer: &Issuer,
+    typ: &str,
+    subject: &Subject,
+    ttl: i64,
+    now: UnixMicros,
+) -> Result<String> {
+    let key = issuer.active_key()?;
+    signed(&key, typ, &payload(issuer, ttl, None, subject, "", now)?)
+}
+
+fn signed(key: &ActiveKey, typ: &str, payload: &str) -> Result<String> {
+    let token = jose::sign_compact(&key.key, Some(&key.kid), typ, payload)?;
+    // What we sign must be what we would accept.
+    if token.len() > settings::max_token_size() {
         return Err(Error::Argument(
-            "the claims are too large or too deep for a token".to_owned(),
+            "the claims are too large for a token".to_owned(),
         ));
     }
     Ok(token)
 }
 
 /// User and version, as the token will say them.
-struct Subject {
-    user_id: String,
-    session_version: Option<i64>,
+pub struct Subject {
+    /// As the id column prints it, where its row was read.
+    pub user_id: String,
+    /// None where sessions have none.
+    pub session_version: Option<i64>,
 }
 
 /// With a version given the users table is not read; without, it is.
-fn subject(rules: &Rules, request: &Request<'_>) -> Result<Subject> {
-    if request.user_id.is_empty() {
+pub fn subject(rules: &Rules, user_id: &str, session_version: Option<i64>) -> Result<Subject> {
+    if user_id.is_empty() {
         return Err(Refusal::UnknownUser.into());
     }
-    if let Some(version) = request.session_version {
+    if let Some(version) = session_version {
         if version < 0 {
             return Err(Error::Argument(
                 "session_version must not be negative".to_owned(),
             ));
         }
         return Ok(Subject {
-            user_id: request.user_id.to_owned(),
+            user_id: user_id.to_owned(),
             session_version: Some(version),
         });
     }
     if rules.session_check == SessionCheck::None {
         return Ok(Subject {
-            user_id: request.user_id.to_owned(),
+            user_id: user_id.to_owned(),
             session_version: None,
         });
     }
     let attached = accounts::current();
     let account = attached
         .users()?
-        .find(request.user_id)
+        .find(user_id)
         .ok_or(Refusal::UnknownUser)?;
     if !account.active {
         return Err(Refusal::InactiveUser.into());
@@ -87,11 +112,9 @@ fn subject(rules: &Rules, request: &Request<'_>) -> Result<Subject> {
     })
 }
 
-/// The caller's claims without their braces, after a check that they hold none of ours.
-fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
-    let not_an_object = || Error::Argument("claims must be a JSON object".to_owned());
-    let members = jose::member_names(claims).ok_or_else(not_an_object)?;
-    let reserved = [
+/// The claims that nobody else sets. `sso` is none of ours, but marks tokens that grant no access.
+pub fn set_by_us(rules: &Rules) -> [&str; 10] {
+    [
         "iss",
         "aud",
         "exp",
@@ -102,8 +125,14 @@ fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
         "sso",
         &rules.user_claim,
         &rules.version_claim,
-    ];
-    if let Some(taken) = reserved
+    ]
+}
+
+/// The caller's claims without their braces, after a check that they hold none of ours.
+fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
+    let not_an_object = || Error::Argument("claims must be a JSON object".to_owned());
+    let members = jose::member_names(claims).ok_or_else(not_an_object)?;
+    if let Some(taken) = set_by_us(rules)
         .into_iter()
         .find(|reserved| members.iter().any(|name| name == reserved))
     {
@@ -121,14 +150,14 @@ fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
 /// The payload's JSON text. The caller's claims are spliced in as text, so that numbers of any size survive.
 fn payload(
     issuer: &Issuer,
-    request: &Request<'_>,
+    ttl: i64,
+    device_hash: Option<&str>,
     subject: &Subject,
     extra: &str,
     now: UnixMicros,
 ) -> Result<String> {
     let rules = &issuer.rules;
     let issued_at = issued_at(rules, now);
-    let ttl = request.ttl.unwrap_or(issuer.token_ttl);
     let expires_at = now
         .0
         .checked_add(ttl)
@@ -148,7 +177,7 @@ fn payload(
     claims.insert("iat".to_owned(), issued_at);
     claims.insert("exp".to_owned(), json!(expires_at));
     claims.insert("jti".to_owned(), json!(jose::random_uuid()?));
-    if let Some(device_hash) = &request.device_hash {
+    if let Some(device_hash) = device_hash {
         claims.insert("device_hash".to_owned(), json!(device_hash));
     }
     let own = Value::Object(claims).to_string();

@@ -2,6 +2,13 @@
 
 mod edge;
 mod issue;
+mod refresh;
 mod report;
+mod revocation;
 mod session;
 mod verify;
+
+pub use edge::device_hash;
+pub use issue::{Request, Subject, issue, sign, subject};
+pub use revocation::revoke;
+pub use verify::{Signed, decode};

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use jose::{Claims, Purpose, Refusal, Token, UnixMicros, Verified};
 
+use super::revocation;
 use super::session::{self, Session};
 use crate::error::{Error, Result};
 use crate::settings;
@@ -43,8 +44,10 @@ impl Signed<'_> {
         Ok(self.token.check(&self.issuer.rules, purpose, now)?)
     }
 
-    /// Step 3: the session, by the user's row as committed now.
+    /// Step 3: the session. This token was not revoked, and the user's row, as committed now, still has it.
+    /// Each is asked by itself.
     pub fn session(&self, claims: &Claims<'_>) -> Result<Session> {
+        revocation::check(&self.issuer, claims)?;
         session::check(&self.issuer.rules, claims)
     }
 }

@@ -21,6 +21,8 @@ pub struct Issuer {
     pub token_ttl: i64,
     /// `refresh_grace`, in microseconds.
     pub refresh_grace: i64,
+    /// Was any of its tokens ever revoked? If not, none is looked up.
+    pub revokes: bool,
     /// The keys that verify its tokens.
     pub keys: KeySet,
     active: OnceCell<Option<Rc<ActiveKey>>>,
@@ -59,6 +61,7 @@ pub fn current() -> Result<Rc<Trust>> {
             watch.begin(vec![
                 catalog::auth_relation(c"issuers"),
                 catalog::auth_relation(c"signing_key_store"),
+                catalog::auth_relation(c"revoking_issuers"),
             ]);
             match Trust::read() {
                 Ok(trust) => CACHE.set(Some(Rc::new(trust))),
@@ -145,8 +148,9 @@ const ISSUERS: &str = "
            (extract(epoch FROM leeway) * 1000000)::bigint,
            (extract(epoch FROM token_ttl) * 1000000)::bigint,
            (extract(epoch FROM refresh_grace) * 1000000)::bigint,
-           not_before, session_check, is_default
-    FROM auth.issuers";
+           not_before, session_check, is_default,
+           EXISTS (SELECT FROM auth.revoking_issuers AS r WHERE r.issuer = i.issuer)
+    FROM auth.issuers AS i";
 
 fn read_issuer(row: &Row) -> (Issuer, bool) {
     let text = |column| row.get::<String>(column).unwrap_or_default();
@@ -170,6 +174,7 @@ fn read_issuer(row: &Row) -> (Issuer, bool) {
         rules,
         token_ttl: row.get(7).unwrap_or(0),
         refresh_grace: row.get(8).unwrap_or(0),
+        revokes: row.get(12).unwrap_or(true),
         keys: KeySet::new(Vec::new()),
         active: OnceCell::new(),
     };

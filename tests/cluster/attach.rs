@@ -116,7 +116,8 @@ fn one_users_table_a_database() {
 fn two_sessions_that_attach_different_tables_at_once_leave_one() {
     let db = database_with_key(shared(), "at_once");
     let (mut a, mut b) = (shared().connect(&db), shared().connect(&db));
-    a.run("CREATE TABLE one (id int); CREATE TABLE two (id int); BEGIN; SELECT auth.attach_users('one')");
+    a.run("CREATE TABLE one (id int); CREATE TABLE two (id int)");
+    a.run("BEGIN; SELECT auth.attach_users('one')");
     let second = std::thread::scope(|scope| {
         let second = scope.spawn(|| b.batch_execute("SELECT auth.attach_users('two')"));
         std::thread::sleep(std::time::Duration::from_millis(100));
@@ -221,7 +222,8 @@ fn without_a_table_every_function_says_what_to_call() {
 fn an_attachment_that_is_rolled_back_did_not_happen() {
     let db = database_with_key(shared(), "undone");
     let (mut a, mut b) = (shared().connect(&db), shared().connect(&db));
-    a.run("CREATE TABLE users (id int); INSERT INTO users VALUES (41); BEGIN; SELECT auth.attach_users('users')");
+    a.run("CREATE TABLE users (id int); INSERT INTO users VALUES (41)");
+    a.run("BEGIN; SELECT auth.attach_users('users')");
     let token = a.issue("41");
     assert_eq!(a.verdict(&token), "valid");
     a.run("ROLLBACK");
@@ -242,9 +244,9 @@ fn a_sub_partition_is_covered_as_well() {
     let app = App::of_shape(shared(), "sub", &PARTITIONED);
     let mut a = app.connect();
     a.run(
-        "CREATE TABLE users_asia PARTITION OF users FOR VALUES IN ('asia') PARTITION BY LIST (is_active);
-         CREATE TABLE users_asia_on PARTITION OF users_asia FOR VALUES IN (true);
-         CREATE TABLE users_asia_off PARTITION OF users_asia FOR VALUES IN (false);
+        "CREATE TABLE users_asia PARTITION OF users FOR VALUES IN ('asia') PARTITION BY RANGE (id);
+         CREATE TABLE users_asia_low PARTITION OF users_asia FOR VALUES FROM (MINVALUE) TO (42);
+         CREATE TABLE users_asia_high PARTITION OF users_asia FOR VALUES FROM (42) TO (MAXVALUE);
          UPDATE users SET region = 'asia'",
     );
     let (ada, bob) = (a.issue(app.ada), a.issue(app.bob));
@@ -252,7 +254,7 @@ fn a_sub_partition_is_covered_as_well() {
     assert_eq!(a.verdict(&ada), "session_version_mismatch");
     assert_eq!(a.verdict(&bob), "valid");
     app.attach(&mut a);
-    a.run("TRUNCATE users_asia_on; INSERT INTO users (id, region) VALUES (42, 'asia')");
+    a.run("TRUNCATE users_asia_high; INSERT INTO users (id, region) VALUES (42, 'asia')");
     assert_eq!(a.verdict(&bob), "session_version_mismatch");
     a.run("SELECT auth.detach_users(); SELECT auth.attach_users('users')");
 }

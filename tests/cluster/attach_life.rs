@@ -15,13 +15,13 @@ fn a_renamed_or_moved_table_goes_on_working_in_every_open_session() {
     for change in [
         "ALTER TABLE app.users RENAME TO members",
         "ALTER TABLE app.users SET SCHEMA other",
-        "ALTER SCHEMA app RENAME TO new_app",
         "BEGIN; ALTER TABLE app.users RENAME TO old; CREATE TABLE app.users (id int, session_version int); COMMIT",
         "ALTER TABLE app.users OWNER TO pg_monitor; GRANT ALL ON SCHEMA app TO pg_monitor",
         "ALTER TABLE app.users DROP COLUMN note",
         "ALTER TABLE app.users ADD COLUMN first text DEFAULT 'x'",
         "VACUUM FULL app.users",
     ] {
+        println!("{change}");
         let app = App::new(shared(), "renamed");
         app.connect()
             .run("CREATE SCHEMA app; CREATE SCHEMA other; ALTER TABLE users SET SCHEMA app");
@@ -36,6 +36,18 @@ fn a_renamed_or_moved_table_goes_on_working_in_every_open_session() {
         assert_eq!(a.verdict(&token), "session_version_mismatch", "{change}");
         assert_eq!(app.connect().version(app.ada), Some(1), "{change}");
     }
+}
+
+#[test]
+fn a_table_whose_schema_is_renamed_goes_on_working_in_every_open_session() {
+    let app = App::new(shared(), "schema");
+    app.connect()
+        .run("CREATE SCHEMA app; ALTER TABLE users SET SCHEMA app");
+    let (mut a, mut b, token) = warm(&app);
+    a.run("ALTER SCHEMA app RENAME TO new_app");
+    assert_eq!(b.verdict(&token), "valid");
+    assert_eq!(b.bump(app.ada), 1);
+    assert_eq!(a.verdict(&token), "session_version_mismatch");
 }
 
 #[test]

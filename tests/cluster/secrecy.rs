@@ -158,11 +158,10 @@ fn no_context_that_a_client_is_sent_holds_a_token() {
     );
     let token = a.issue("41");
     a.bump("41");
-    let (_, signature) = token.rsplit_once('.').unwrap();
-    a.run("SET log_parameter_max_length_on_error = -1");
+    let payload = token.split('.').nth(1).unwrap();
     for error in provoke(&mut a, &token) {
         assert!(
-            !texts(&error).contains(signature) && !texts(&error).contains(SECRET),
+            !texts(&error).contains(payload) && !texts(&error).contains(SECRET),
             "{error:?}"
         );
     }

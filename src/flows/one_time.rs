@@ -1,0 +1,123 @@
+//! One-time tokens: e-mail verification, password reset and the like. Only their hashes are stored.
+
+use jose::Refusal;
+use pgrx::datum::{Inet, Interval};
+use pgrx::prelude::*;
+
+use crate::accounts;
+use crate::error::{Error, Result, sql};
+use crate::pg::clock;
+use crate::pg::plan::{Sees, query, text};
+
+const HOUR: i64 = 3_600 * 1_000_000;
+
+/// How long a token holds that was asked for without a `ttl`.
+fn lifetime(purpose: &str, ttl: Option<Interval>) -> Result<i64> {
+    let ttl = ttl.as_ref().map(clock::micros).transpose()?;
+    match (ttl, purpose) {
+        (_, "") => Err(Error::Argument("purpose must not be empty".to_owned())),
+        (_, long) if long.len() > 200 => Err(Error::Argument(
+            "purpose is longer than 200 bytes".to_owned(),
+        )),
+        (Some(ttl), _) if ttl <= 0 => Err(Error::Argument("ttl must be positive".to_owned())),
+        (Some(ttl), _) => Ok(ttl),
+        (None, "email_verification") => Ok(24 * HOUR),
+        (None, "password_reset") => Ok(HOUR),
+        (None, _) => Err(Error::Argument("this purpose needs a ttl".to_owned())),
+    }
+}
+
+#[pg_extern(sql = false)]
+fn issue_one_time_token(
+    user_id: Option<&str>,
+    purpose: Option<&str>,
+    ttl: Option<Interval>,
+    ip: Option<Inet>,
+    user_agent: Option<&str>,
+) -> String {
+    sql(|| {
+        let purpose =
+            purpose.ok_or_else(|| Error::Argument("purpose must not be NULL".to_owned()))?;
+        let lifetime = lifetime(purpose, ttl)?;
+        let attached = accounts::current();
+        let account = user_id
+            .and_then(|user_id| {
+                attached
+                    .users()
+                    .map(|users| users.find(user_id))
+                    .transpose()
+            })
+            .transpose()?
+            .ok_or(Refusal::UnknownUser)?;
+        if !account.active {
+            return Err(Refusal::InactiveUser.into());
+        }
+        let token = jose::random_text()?;
+        // In one statement the newer token takes the unused older one's place, also of a concurrent caller.
+        query(
+            Sees::Transaction,
+            "INSERT INTO auth.one_time_tokens (token_hash, user_id, purpose, expires_at, ip_address, user_agent)
+             VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 microsecond', $5, $6)
+             ON CONFLICT (md5(user_id), purpose) WHERE used_at IS NULL DO UPDATE
+                 SET token_hash = excluded.token_hash, user_id = excluded.user_id,
+                     created_at = excluded.created_at, expires_at = excluded.expires_at,
+                     ip_address = excluded.ip_address, user_agent = excluded.user_agent",
+            &[
+                text(jose::fingerprint(&token)),
+                text(account.id),
+                text(purpose),
+                (pg_sys::INT8OID, lifetime.into_datum()),
+                (pg_sys::INETOID, ip.into_datum()),
+                text(user_agent),
+            ],
+            |_| (),
+        );
+        Ok(token)
+    })
+}
+
+#[pg_extern(sql = false)]
+fn validate_one_time_token(token: &str, purpose: &str) -> Option<String> {
+    sql(|| holder(token, purpose))
+}
+
+#[pg_extern(sql = false)]
+fn consume_one_time_token(token: &str, purpose: &str) -> Option<String> {
+    sql(|| {
+        if holder(token, purpose)?.is_none() {
+            return Ok(None);
+        }
+        // Checked again in the one statement that consumes: of concurrent callers one finds it unused.
+        Ok(query(
+            Sees::Transaction,
+            "UPDATE auth.one_time_tokens SET used_at = clock_timestamp()
+             WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > clock_timestamp()
+             RETURNING user_id",
+            &[text(jose::fingerprint(token)), text(purpose)],
+            |row| row.get::<String>(1),
+        )
+        .pop()
+        .flatten())
+    })
+}
+
+/// Who could consume the token now: an active user's, unused, in time and of that purpose.
+fn holder(token: &str, purpose: &str) -> Result<Option<String>> {
+    let user_id = query(
+        Sees::Latest,
+        "SELECT user_id FROM auth.one_time_tokens
+         WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > clock_timestamp()",
+        &[text(jose::fingerprint(token)), text(purpose)],
+        |row| row.get::<String>(1),
+    )
+    .pop()
+    .flatten();
+    let Some(user_id) = user_id else {
+        return Ok(None);
+    };
+    let attached = accounts::current();
+    let account = attached.users()?.find(&user_id);
+    Ok(account
+        .filter(|account| account.active)
+        .map(|account| account.id))
+}

@@ -1,0 +1,182 @@
+//! Single sign-on in three steps: a token, taken once for a hand-off, taken once for an access token.
+
+use jose::{Purpose, Refusal, SessionCheck, UnixMicros};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+
+use crate::error::{Error, Result, quoted, sql};
+use crate::pg::clock;
+use crate::pg::json::JsonText;
+use crate::pg::plan::{Sees, query, text};
+use crate::token::{self, Request, Signed, Subject};
+use crate::trust;
+
+/// What the `typ` of an SSO token says, so that it is refused wherever it does not belong.
+const TYP: &str = "sso+jwt";
+const TOKEN_TTL: i64 = 5 * 60 * 1_000_000;
+const HANDOFF_SECONDS: i64 = 30;
+
+fn required<'a>(argument: Option<&'a str>, name: &str) -> Result<&'a str> {
+    argument.ok_or_else(|| Error::Argument(format!("{name} must not be NULL")))
+}
+
+// ---- Step 1 ------------------------------------------------------------------------------------------
+
+#[pg_extern(sql = false)]
+fn issue_sso_token(user_id: Option<&str>, issuer: Option<&str>) -> String {
+    sql(|| {
+        let trust = trust::current()?;
+        let issuer = trust.named(issuer)?;
+        let subject = token::subject(&issuer.rules, user_id.ok_or(Refusal::UnknownUser)?, None)?;
+        token::sign(issuer, TYP, &subject, TOKEN_TTL, clock::now())
+    })
+}
+
+// ---- Step 2 ------------------------------------------------------------------------------------------
+
+#[pg_extern(sql = false)]
+fn exchange_sso_token(
+    token: Option<&str>,
+    target_app: Option<&str>,
+    return_url: Option<&str>,
+) -> String {
+    sql(|| {
+        let now = clock::now();
+        let target_app = required(target_app, "target_app")?;
+        let signed = token::decode(token.ok_or(Refusal::Malformed)?, now)?;
+        let claims = signed.claims(Purpose::Named(TYP), now)?;
+        let session = signed.session(&claims)?;
+        let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
+        let Signed { issuer, .. } = &signed;
+        if !token::revoke(issuer, &claims, jti, "sso_exchange") {
+            return Err(Refusal::Revoked.into());
+        }
+        let handoff = jose::random_text()?;
+        let issued_at = claims.issued_at.unwrap_or(now);
+        query(
+            Sees::Transaction,
+            "INSERT INTO auth.sso_handoffs
+                 (handoff_hash, issuer, user_id, session_version, issued_at, target_app, return_url, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 second')",
+            &[
+                text(jose::fingerprint(&handoff)),
+                text(issuer.rules.issuer.as_str()),
+                text(session.user_id.as_deref().unwrap_or(&claims.user)),
+                (pg_sys::INT8OID, session.current_version.into_datum()),
+                (pg_sys::TIMESTAMPTZOID, clock::to_timestamptz(issued_at).into_datum()),
+                text(target_app),
+                text(return_url),
+                (pg_sys::INT8OID, HANDOFF_SECONDS.into_datum()),
+            ],
+            |_| (),
+        );
+        Ok(handoff)
+    })
+}
+
+// ---- Step 3 ------------------------------------------------------------------------------------------
+
+/// What a hand-off stands for.
+struct Handoff {
+    issuer: String,
+    user_id: String,
+    session_version: Option<i64>,
+    issued_at: UnixMicros,
+    target_app: String,
+    return_url: Option<String>,
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns of the contract")]
+fn complete_sso(
+    handoff: Option<&str>,
+    device: Option<JsonText>,
+) -> TableIterator<
+    'static,
+    (
+        name!(token, String),
+        name!(user_id, String),
+        name!(target_app, String),
+        name!(return_url, Option<String>),
+    ),
+> {
+    TableIterator::once(sql(|| {
+        let handoff = consume(handoff.ok_or(Refusal::Malformed)?)?;
+        let subject = still_holds(&handoff)?;
+        let request = Request {
+            user_id: &subject.user_id,
+            session_version: subject.session_version,
+            ttl: None,
+            device_hash: token::device_hash(device)?,
+            claims: "{}",
+            issuer: Some(&handoff.issuer),
+        };
+        let token = token::issue(&request, clock::now())?;
+        Ok((
+            token,
+            subject.user_id,
+            handoff.target_app,
+            handoff.return_url,
+        ))
+    }))
+}
+
+/// Takes the hand-off in one statement, so that one caller gets it.
+fn consume(handoff: &str) -> Result<Handoff> {
+    let hash = jose::fingerprint(handoff);
+    let taken = query(
+        Sees::Transaction,
+        "UPDATE auth.sso_handoffs SET used_at = clock_timestamp()
+         WHERE handoff_hash = $1 AND used_at IS NULL AND expires_at > clock_timestamp()
+         RETURNING issuer, user_id, session_version, issued_at, target_app, return_url",
+        &[text(hash.as_str())],
+        |row| Handoff {
+            issuer: row.get(1).unwrap_or_default(),
+            user_id: row.get(2).unwrap_or_default(),
+            session_version: row.get(3),
+            issued_at: row
+                .get::<TimestampWithTimeZone>(4)
+                .map_or(UnixMicros(0), |time| clock::from_pg(time.into_inner())),
+            target_app: row.get(5).unwrap_or_default(),
+            return_url: row.get(6),
+        },
+    )
+    .pop();
+    taken.ok_or_else(|| why_not(&hash).into())
+}
+
+fn why_not(hash: &str) -> Refusal {
+    let used = query(
+        Sees::Latest,
+        "SELECT used_at IS NOT NULL FROM auth.sso_handoffs WHERE handoff_hash = $1",
+        &[text(hash)],
+        |row| row.get::<bool>(1).unwrap_or(false),
+    );
+    match used.first() {
+        None => Refusal::Malformed,
+        Some(true) => Refusal::Revoked,
+        Some(false) => Refusal::Expired,
+    }
+}
+
+/// The user may have been bumped, deactivated or cut off since the exchange.
+fn still_holds(handoff: &Handoff) -> Result<Subject> {
+    let trust = trust::current()?;
+    let issuer = trust.issuer(&handoff.issuer).ok_or_else(|| {
+        Error::Argument(format!("there is no issuer {}", quoted(&handoff.issuer)))
+    })?;
+    let rules = &issuer.rules;
+    if rules
+        .not_before
+        .is_some_and(|cutoff| handoff.issued_at < cutoff)
+    {
+        return Err(Refusal::IssuedBeforeCutoff.into());
+    }
+    let subject = token::subject(rules, &handoff.user_id, None)?;
+    if rules.session_check != SessionCheck::None
+        && subject.session_version != handoff.session_version
+    {
+        return Err(Refusal::SessionVersionMismatch.into());
+    }
+    Ok(subject)
+}

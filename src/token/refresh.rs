@@ -1,0 +1,44 @@
+//! Taking an old token for a new one.
+
+use jose::{Purpose, Refusal, UnixMicros};
+
+use super::issue::{self, Request};
+use super::revocation;
+use super::verify::{Signed, decode};
+use crate::error::Result;
+
+/// Why the old token is revoked.
+const REASON: &str = "session_refresh";
+
+/// A new token for one that is valid, or expired no longer than the issuer's `refresh_grace` ago. Everything
+/// else about it must hold; the old one is revoked in the same transaction, by one caller only.
+pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Result<String> {
+    let signed = decode(text, now)?;
+    let Signed { token, issuer } = &signed;
+    let claims =
+        token.check_with_grace(&issuer.rules, Purpose::Access, now, issuer.refresh_grace)?;
+    let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
+    claims.on_device(device_hash.as_deref())?;
+    let session = signed.session(&claims)?;
+
+    let rules = &issuer.rules;
+    let set = issue::set_by_us(rules);
+    let others = jose::without_members(token.payload_json(), &set).ok_or(Refusal::Malformed)?;
+    let user_id = session.user_id.as_deref().unwrap_or(&claims.user);
+    let fresh = issue::issue(
+        &Request {
+            user_id,
+            session_version: session.current_version.or(claims.session_version),
+            ttl: None,
+            device_hash: device_hash.or_else(|| claims.device_hash.as_deref().map(str::to_owned)),
+            claims: &others,
+            issuer: Some(&rules.issuer),
+        },
+        now,
+    )?;
+    if revocation::revoke_and_tell(issuer, &claims, jti, REASON) {
+        Ok(fresh)
+    } else {
+        Err(Refusal::Revoked.into())
+    }
+}

@@ -1,0 +1,89 @@
+//! Single tokens that ended before their time, by issuer and `jti`.
+
+use std::borrow::Cow;
+
+use jose::{Claims, Refusal};
+use pgrx::prelude::*;
+
+use crate::error::Result;
+use crate::invalidation::{self, Event};
+use crate::pg::acting::ActingAs;
+use crate::pg::plan::{Plan, Sees, query, text};
+use crate::pg::{catalog, clock};
+use crate::trust::Issuer;
+
+thread_local! {
+    static FIND: Plan = Plan::prepare(
+        "SELECT true FROM auth.revoked_tokens AS r
+         WHERE r.issuer OPERATOR(pg_catalog.=) $1 AND r.jti OPERATOR(pg_catalog.=) $2",
+        &[pg_sys::TEXTOID, pg_sys::TEXTOID],
+    );
+}
+
+/// The `jti` as the table keeps it: an index cannot hold one of any length.
+fn key(jti: &str) -> Cow<'_, str> {
+    if jti.len() <= 1024 {
+        jti.into()
+    } else {
+        format!("sha256:{}", jose::fingerprint(jti)).into()
+    }
+}
+
+/// Refuses a token that was revoked, as committed at this moment. One index probe at most, and none for an
+/// issuer of which no token was ever revoked.
+pub fn check(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
+    let Some(jti) = claims.token_id.as_deref().filter(|_| issuer.revokes) else {
+        return Ok(());
+    };
+    let _acting = ActingAs::reader(catalog::extension_owner());
+    let arguments = [
+        issuer.rules.issuer.as_str().into_datum(),
+        key(jti).as_ref().into_datum(),
+    ];
+    let found = FIND.with(|find| find.run(Sees::Latest, &arguments, 1, |_| ()));
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Revoked.into())
+    }
+}
+
+/// Revokes a token until it could neither be verified nor refreshed. False when it was revoked before: of
+/// concurrent callers exactly one gets true.
+pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> bool {
+    let last = claims
+        .expires_at
+        .0
+        .saturating_add(issuer.rules.leeway_micros)
+        .saturating_add(issuer.refresh_grace);
+    // A second more, as a token may be refreshed up to and including that moment.
+    let keep_until = clock::to_timestamptz(jose::UnixMicros(last.saturating_add(1_000_000)));
+    let added = query(
+        Sees::Transaction,
+        "INSERT INTO auth.revoked_tokens (issuer, jti, user_id, reason, keep_until)
+         VALUES ($1, $2, $3, $4, coalesce($5, 'infinity'))
+         ON CONFLICT DO NOTHING RETURNING true",
+        &[
+            text(issuer.rules.issuer.as_str()),
+            text(key(jti).as_ref()),
+            text(claims.user.as_ref()),
+            text(reason),
+            (pg_sys::TIMESTAMPTZOID, keep_until.into_datum()),
+        ],
+        |_| (),
+    );
+    !added.is_empty()
+}
+
+/// The same, and tells the listeners.
+pub fn revoke_and_tell(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> bool {
+    let revoked = revoke(issuer, claims, jti, reason);
+    if revoked {
+        invalidation::record(Event::Token {
+            jti: jti.to_owned(),
+            user_id: claims.user.clone().into_owned(),
+            exp: claims.expires_at.0.div_euclid(1_000_000),
+        });
+    }
+    revoked
+}

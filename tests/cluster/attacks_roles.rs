@@ -1,0 +1,275 @@
+//! Other roles: code that they put in the way runs as nobody else, and they reach nothing that is not theirs.
+
+use auth_ext_tests::{Ask, Client, database_with_key, refused, shared};
+
+/// A role of that database, which may log in and create schemas in it.
+fn role(admin: &mut Client, db: &str, name: &str) -> String {
+    let role = format!("{name}_{db}");
+    admin.run(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {db} TO {role}"
+    ));
+    role
+}
+
+/// The same, which may also attach tables.
+fn owner(admin: &mut Client, db: &str) -> String {
+    let role = role(admin, db, "owner");
+    admin.run(&format!(
+        "GRANT EXECUTE ON FUNCTION auth.attach_users(regclass, name, name, name, name[]), auth.detach_users(),
+             auth.bump_session_version(text, text), auth.issue_jwt(text, bigint, interval, jsonb, jsonb, text)
+         TO {role}"
+    ));
+    role
+}
+
+#[test]
+fn a_function_of_the_callers_search_path_is_not_run_as_the_tables_owner() {
+    let db = database_with_key(shared(), "hijack");
+    let mut admin = shared().connect(&db);
+    let caller = role(&mut admin, &db, "caller");
+    admin.run(
+        "CREATE SCHEMA prod; GRANT USAGE ON SCHEMA prod TO PUBLIC;
+         CREATE FUNCTION prod.cutoff() RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN RETURN lower('M'); END $$;
+         CREATE TABLE prod.users (id text PRIMARY KEY);
+         CREATE INDEX ON prod.users (id) WHERE id < prod.cutoff();
+         SELECT auth.attach_users('prod.users');
+         INSERT INTO prod.users VALUES ('ada')",
+    );
+    let token = admin.issue("ada");
+    let hijack = "SET search_path = trap, pg_catalog";
+    shared().connect_as(&db, &caller).run(
+        "CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC;
+         CREATE FUNCTION trap.lower(text) RETURNS text LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'run as %', current_user USING ERRCODE = 'ZZ001'; END $$",
+    );
+    // The trap works: planning a query on the table runs the function of the index.
+    let mut owner = shared().connect(&db);
+    owner.run(hijack);
+    let query = "SELECT FROM prod.users WHERE id = 'ada'";
+    refused(owner.query(query, &[]), "ZZ001", None);
+
+    let mut check = shared().connect_as(&db, &caller);
+    check.run(hijack);
+    assert_eq!(check.verdict(&token), "valid");
+    let mut verify = shared().connect_as(&db, &caller);
+    verify.run(hijack);
+    let claims = "SELECT auth.verify_jwt($1::text)->>'sub'";
+    assert_eq!(verify.one::<String>(claims, &[&token]), "ada");
+    // Whoever may bump does not get further either.
+    admin.run(&format!(
+        "GRANT EXECUTE ON FUNCTION auth.bump_session_version(text, text) TO {caller}"
+    ));
+    let mut bump = shared().connect_as(&db, &caller);
+    bump.run(hijack);
+    assert_eq!(bump.bump("ada"), 1);
+    assert_eq!(check.verdict(&token), "session_version_mismatch");
+}
+
+#[test]
+fn an_open_session_follows_the_table_when_its_schema_is_renamed_and_reads_no_impostor() {
+    let db = database_with_key(shared(), "renamed");
+    let mut admin = shared().connect(&db);
+    let stranger = role(&mut admin, &db, "stranger");
+    admin.run(
+        "CREATE SCHEMA own; CREATE TABLE own.users (id text PRIMARY KEY);
+         SELECT auth.attach_users('own.users'); INSERT INTO own.users VALUES ('ada'), ('bob')",
+    );
+    let mut open = shared().connect_as(&db, &stranger);
+    let old = admin.issue("ada");
+    assert_eq!(admin.bump("ada"), 1);
+    let new = admin.issue("ada");
+    assert_eq!(open.verdict(&old), "session_version_mismatch");
+    assert_eq!(open.verdict(&new), "valid");
+
+    admin.run("ALTER SCHEMA own RENAME TO elsewhere");
+    assert_eq!(open.verdict(&old), "session_version_mismatch");
+    assert_eq!(open.verdict(&new), "valid");
+    shared().connect_as(&db, &stranger).run(
+        "CREATE SCHEMA own; GRANT USAGE ON SCHEMA own TO PUBLIC;
+         CREATE VIEW own.users AS SELECT 'ada'::text AS id, 0::bigint AS session_version;
+         GRANT ALL ON own.users TO PUBLIC",
+    );
+    let mut fresh = shared().connect_as(&db, &stranger);
+    for session in [&mut open, &mut fresh] {
+        assert_eq!(session.verdict(&old), "session_version_mismatch");
+        assert_eq!(session.verdict(&new), "valid");
+    }
+    // Also one that was in the middle of a transaction, and one whose plan is for a bump.
+    assert_eq!(admin.bump("ada"), 2);
+    assert_eq!(open.verdict(&new), "session_version_mismatch");
+    assert_eq!(admin.version("ada"), Some(2));
+}
+
+#[test]
+fn the_databases_default_privileges_open_none_of_our_tables_and_functions() {
+    let db = shared().empty_database("defaults");
+    let mut admin = shared().connect(&db);
+    let app = role(&mut admin, &db, "app");
+    admin.run(&format!(
+        "CREATE SCHEMA auth;
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {app};
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO {app} WITH GRANT OPTION;
+         ALTER DEFAULT PRIVILEGES IN SCHEMA auth GRANT SELECT ON TABLES TO PUBLIC;
+         CREATE TABLE auth.profiles (id text);
+         CREATE FUNCTION auth.hello() RETURNS text LANGUAGE sql AS $$ SELECT 'hello' $$;
+         CREATE EXTENSION auth_ext"
+    ));
+    let ours = "SELECT coalesce(string_agg(o::text, ' ' ORDER BY o::text), '') FROM (
+            SELECT objid::regclass::text AS o FROM pg_depend JOIN pg_class AS c ON c.oid = objid
+            WHERE classid = 'pg_class'::regclass AND deptype = 'e' AND c.relkind IN ('r', 'v')
+              AND refclassid = 'pg_extension'::regclass
+              AND has_table_privilege($1, objid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+        ) AS t";
+    assert_eq!(admin.one::<String>(ours, &[&app]), "");
+    assert_ne!(admin.one::<String>(ours, &[&"postgres"]), "");
+    let ours = "SELECT string_agg(p.proname, ' ' ORDER BY p.proname) FROM pg_depend JOIN pg_proc AS p ON p.oid = objid
+        WHERE classid = 'pg_proc'::regclass AND deptype = 'e' AND p.pronamespace = 'auth'::regnamespace
+          AND refclassid = 'pg_extension'::regclass AND has_function_privilege($1, objid, 'EXECUTE')";
+    assert_eq!(
+        admin.one::<String>(ours, &[&app]),
+        "api_key_fingerprint check_jwt decode_jwt jwks verify_jwt verify_jwt_claims"
+    );
+    // It is as the catalog says.
+    let mut client = shared().connect_as(&db, &app);
+    for sql in [
+        "TABLE auth.signing_key_store",
+        "TABLE auth.user_floor",
+        "SELECT auth.create_signing_key()",
+        "GRANT EXECUTE ON FUNCTION auth.issue_jwt(text, bigint, interval, jsonb, jsonb, text) TO PUBLIC",
+    ] {
+        refused(client.batch_execute(sql), "42501", None);
+    }
+    // The application's own objects in the schema are none of our business.
+    client.run("TABLE auth.profiles");
+    assert_eq!(client.one::<String>("SELECT auth.hello()", &[]), "hello");
+}
+
+#[test]
+fn a_schema_auth_in_which_others_create_objects_is_not_one_to_install_into() {
+    let lax = [
+        "CREATE SCHEMA auth; GRANT CREATE ON SCHEMA auth TO {role}",
+        "CREATE SCHEMA auth; GRANT CREATE ON SCHEMA auth TO PUBLIC",
+        "CREATE SCHEMA auth AUTHORIZATION {role}",
+        "ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO {role}",
+    ];
+    for (n, sql) in lax.iter().enumerate() {
+        let db = shared().empty_database("lax");
+        let mut admin = shared().connect(&db);
+        let other = role(&mut admin, &db, "other");
+        admin.run(&sql.replace("{role}", &other));
+        println!("--- {n} {sql}");
+        refused(
+            admin.batch_execute("CREATE EXTENSION auth_ext"),
+            "42501",
+            None,
+        );
+    }
+    // Where others may only look, and superusers create, it is safe.
+    let db = shared().empty_database("strict");
+    let mut admin = shared().connect(&db);
+    let other = role(&mut admin, &db, "other");
+    admin.run(&format!(
+        "CREATE ROLE su_{db} SUPERUSER; CREATE SCHEMA auth;
+         GRANT USAGE ON SCHEMA auth TO {other}; GRANT CREATE ON SCHEMA auth TO su_{db}; CREATE EXTENSION auth_ext"
+    ));
+}
+
+#[test]
+fn an_owner_who_is_no_superuser_adds_partitions_which_are_covered_too() {
+    let db = database_with_key(shared(), "partition_owner");
+    let mut admin = shared().connect(&db);
+    let role = owner(&mut admin, &db);
+    let mut a = shared().connect_as(&db, &role);
+    a.run(
+        "CREATE SCHEMA own; CREATE TABLE own.users (id text, region text DEFAULT 'eu', PRIMARY KEY (id, region))
+             PARTITION BY LIST (region);
+         CREATE TABLE own.eu PARTITION OF own.users FOR VALUES IN ('eu');
+         SELECT auth.attach_users('own.users');
+         CREATE TABLE own.us PARTITION OF own.users FOR VALUES IN ('us');
+         INSERT INTO own.users (id, region) VALUES ('ada', 'us'), ('bob', 'us')",
+    );
+    let token = a.issue("ada");
+    assert_eq!(a.verdict(&token), "valid");
+    assert_eq!(a.bump("ada"), 1);
+    assert_eq!(a.verdict(&token), "session_version_mismatch");
+    a.run("UPDATE own.us SET session_version = 0");
+    assert_eq!(a.verdict(&token), "session_version_mismatch");
+    a.run("DELETE FROM own.us; INSERT INTO own.users (id, region) VALUES ('ada', 'us')");
+    assert_eq!(a.verdict(&token), "session_version_mismatch");
+    // One that was a table of its own before.
+    a.run(
+        "CREATE TABLE own.asia (LIKE own.users INCLUDING ALL);
+         ALTER TABLE own.users ATTACH PARTITION own.asia FOR VALUES IN ('asia');
+         INSERT INTO own.users (id, region) VALUES ('eve', 'asia')",
+    );
+    let token = a.issue("eve");
+    a.run("DELETE FROM own.asia; INSERT INTO own.asia (id, region) VALUES ('eve', 'asia')");
+    assert_eq!(a.verdict(&token), "session_version_mismatch");
+}
+
+#[test]
+fn settings_that_the_owners_trigger_makes_do_not_stay_in_the_callers_session() {
+    let db = database_with_key(shared(), "poison");
+    let mut admin = shared().connect(&db);
+    let role = owner(&mut admin, &db);
+    shared().connect_as(&db, &role).run(
+        "CREATE SCHEMA own; CREATE TABLE own.users (id text PRIMARY KEY);
+         SELECT auth.attach_users('own.users'); INSERT INTO own.users VALUES ('ada');
+         CREATE FUNCTION own.poison() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             PERFORM set_config('search_path', 'evil, pg_catalog', false), set_config('work_mem', '123kB', false);
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER aaa BEFORE UPDATE ON own.users FOR EACH ROW EXECUTE FUNCTION own.poison()",
+    );
+    admin.run("SET search_path = mine, public");
+    let settings = "SELECT current_setting('search_path') || ' ' || current_user";
+    // At the top, in a transaction, and behind its end.
+    assert_eq!(admin.bump("ada"), 1);
+    assert_eq!(admin.one::<String>(settings, &[]), "mine, public postgres");
+    admin.run("BEGIN");
+    assert_eq!(admin.bump("ada"), 2);
+    assert_eq!(admin.one::<String>(settings, &[]), "mine, public postgres");
+    admin.run("COMMIT");
+    assert_eq!(admin.one::<String>(settings, &[]), "mine, public postgres");
+    assert_ne!(admin.one::<String>("SHOW work_mem", &[]), "123kB");
+}
+
+#[test]
+fn an_ordinary_role_cannot_move_the_mark_that_stands_for_all_users() {
+    let db = database_with_key(shared(), "floor");
+    let mut admin = shared().connect(&db);
+    let stranger = role(&mut admin, &db, "stranger");
+    admin.run(
+        "CREATE TABLE users (id text PRIMARY KEY); SELECT auth.attach_users('users');
+         INSERT INTO users SELECT 'u' || n FROM generate_series(1, 5) AS n; GRANT SELECT ON users TO PUBLIC;
+         SET auth_ext.bulk_threshold = 2; DELETE FROM users WHERE id <> 'u1'",
+    );
+    let mark = "SELECT string_agg(f::text, ' ') FROM auth.user_floor AS f";
+    let before: String = admin.one(mark, &[]);
+    let mut client = shared().connect_as(&db, &stranger);
+    client.run("CREATE SCHEMA mine; CREATE TABLE mine.users (id text, session_version bigint)");
+    for sql in [
+        "TRUNCATE users",
+        "DELETE FROM users",
+        "SET auth_ext.bulk_threshold = 0",
+        "SELECT set_config('auth_ext.bulk_threshold', '1', false)",
+        "UPDATE auth.user_floor SET next_version = 5",
+        "INSERT INTO auth.user_floor VALUES (true, now(), 5)",
+        "TRUNCATE auth.user_floor",
+        "DELETE FROM auth.user_history",
+        "SELECT auth.bump_session_version('u1')",
+        "CREATE TRIGGER t BEFORE TRUNCATE ON mine.users FOR EACH STATEMENT EXECUTE FUNCTION auth.users_before_truncate()",
+        "CREATE TRIGGER t AFTER DELETE ON mine.users FOR EACH ROW EXECUTE FUNCTION auth.users_after_row()",
+    ] {
+        refused(client.batch_execute(sql), "42501", None);
+    }
+    // A table of the same name in a temporary schema is not the one that is meant.
+    client.run(
+        "CREATE TEMPORARY TABLE users (id text, session_version bigint); INSERT INTO users VALUES ('u1', 9);
+         CREATE TEMPORARY TABLE user_floor (singleton boolean, bumped_at timestamptz, next_version bigint);
+         DELETE FROM users; TRUNCATE users",
+    );
+    assert_eq!(admin.one::<String>(mark, &[]), before);
+}
