@@ -239,3 +239,47 @@ CREATE FUNCTION auth.api_key_fingerprint(key text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'api_key_fingerprint_wrapper';
 COMMENT ON FUNCTION auth.api_key_fingerprint(text) IS
     'Lower-case hex SHA-256 of an API key: an identifier to find and evict it by, not a way to store passwords.';
+
+CREATE FUNCTION auth.create_api_key(
+    user_id text,
+    name text,
+    expires_at timestamptz DEFAULT NULL,
+    prefix text DEFAULT 'rfs',
+    OUT id text,
+    OUT key text,
+    OUT fingerprint text
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'create_api_key_wrapper';
+COMMENT ON FUNCTION auth.create_api_key(text, text, timestamptz, text) IS
+    'Makes an API key for a user. The key itself is shown this once.';
+
+CREATE FUNCTION auth.verify_api_key(
+    key text,
+    OUT id text,
+    OUT user_id text,
+    OUT session_version bigint,
+    OUT fingerprint text,
+    OUT expires_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'verify_api_key_wrapper';
+COMMENT ON FUNCTION auth.verify_api_key(text) IS
+    'The row of an API key that holds now, its owner being active; otherwise SQLSTATE 28000 with a reason code as DETAIL.';
+
+CREATE FUNCTION auth.check_api_key(
+    key text,
+    OUT valid boolean,
+    OUT reason text,
+    OUT id text,
+    OUT user_id text,
+    OUT session_version bigint,
+    OUT fingerprint text,
+    OUT expires_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_api_key_wrapper';
+COMMENT ON FUNCTION auth.check_api_key(text) IS
+    'Like verify_api_key, without an error for a bad key, and without writing.';
+
+CREATE FUNCTION auth.revoke_api_key(id text) RETURNS boolean
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'revoke_api_key_wrapper';
+COMMENT ON FUNCTION auth.revoke_api_key(text) IS
+    'Deactivates an API key (deletes it where the table has no active column). False when there is none, or it was inactive.';

@@ -56,6 +56,11 @@ impl Error {
         "SELECT auth.attach_users('your_schema.users');",
     );
 
+    /// No API-key table is attached, or the attached one is gone.
+    pub const NO_API_KEYS: Self = Self::NotSetUp(
+        "no API-key table is attached",
+        "SELECT auth.attach_api_keys('your_schema.api_keys');",
+    );
     /// The users table lacks a column or trigger that it had when it was attached.
     pub const BROKEN_USERS: Self = Self::NotSetUp(
         "a column or trigger of the attached users table is gone, renamed or disabled",

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::id::IdType;
 use super::users::Users;
+use crate::api_key::{ApiKeys, TimeColumn};
 use crate::error::{Error, Result};
 use crate::pg::plan::{self, Row, Sees};
 use crate::pg::{catalog, clock, watch};
@@ -27,20 +28,6 @@ enum State<T> {
     Broken(Error),
     /// As it should be.
     Attached(T),
-}
-
-/// The attached API-key table. The ids of its rows and of their owners are kept as text.
-pub struct ApiKeys {
-    /// The column of the owner's id.
-    pub user_column: String,
-    /// The column of the SHA-256 fingerprint.
-    pub fingerprint_column: String,
-    /// The column of the key's own version.
-    pub version_column: String,
-    /// The boolean column that says whether the key holds.
-    pub active_column: Option<String>,
-    /// Its expiry.
-    pub expires_column: Option<String>,
 }
 
 thread_local! {
@@ -85,6 +72,11 @@ impl Attached {
         self.users.get()?.ok_or(Error::NO_USERS)
     }
 
+    /// The API-key table; 55000 also when none is attached.
+    pub fn api_keys(&self) -> Result<&ApiKeys> {
+        self.api_keys.get()?.ok_or(Error::NO_API_KEYS)
+    }
+
     /// The API-key table; None when none is attached, 55000 when it is not as it was attached.
     pub fn api_keys_if_any(&self) -> Result<Option<&ApiKeys>> {
         self.api_keys.get()
@@ -102,7 +94,7 @@ impl Attached {
             if row.kind == "users" {
                 attached.users = row.users(relation).into();
             } else {
-                attached.api_keys = row.api_keys().into();
+                attached.api_keys = row.api_keys(relation).into();
             }
         }
         attached
@@ -130,7 +122,8 @@ impl<T> From<Result<T>> for State<T> {
 
 const ATTACHED: &str = "
     SELECT a.kind, a.relation::oid, a.id_column, a.version_column, a.active_column, f.next_version, f.bumped_at,
-           a.user_column, a.fingerprint_column, a.expires_column,
+           ARRAY[a.user_column, a.fingerprint_column, a.hash_column, a.prefix_column, a.expires_column,
+                 a.last_used_column],
            a.trigger_count <= (
                SELECT count(*) FROM pg_trigger AS t
                WHERE t.tgrelid = a.relation AND starts_with(t.tgname, 'zzzz_auth_ext_') AND t.tgenabled IN ('A', 'O')
@@ -152,9 +145,8 @@ struct Binding {
     active_column: Option<String>,
     version_floor: i64,
     bumped_floor: Option<UnixMicros>,
-    user_column: String,
-    fingerprint_column: String,
-    expires_column: Option<String>,
+    /// Of API keys: owner, fingerprint, hash, prefix, expiry, last use.
+    key_columns: [Option<String>; 6],
     has_triggers: bool,
     has_unique_ids: bool,
 }
@@ -171,11 +163,12 @@ impl Binding {
             bumped_floor: row
                 .get::<TimestampWithTimeZone>(7)
                 .map(|time| clock::from_pg(time.into_inner())),
-            user_column: row.get(8).unwrap_or_default(),
-            fingerprint_column: row.get(9).unwrap_or_default(),
-            expires_column: row.get(10),
-            has_triggers: row.get(11).unwrap_or(false),
-            has_unique_ids: row.get(12).unwrap_or(false),
+            key_columns: row
+                .get::<Vec<Option<String>>>(8)
+                .and_then(|columns| columns.try_into().ok())
+                .unwrap_or_default(),
+            has_triggers: row.get(9).unwrap_or(false),
+            has_unique_ids: row.get(10).unwrap_or(false),
         }
     }
 
@@ -212,21 +205,60 @@ impl Binding {
         })
     }
 
-    fn api_keys(self) -> Result<ApiKeys> {
+    fn api_keys(self, table: catalog::Relation) -> Result<ApiKeys> {
+        let [user, fingerprint, hash, prefix, expires, last_used] = &self.key_columns;
         let columns = [
-            Some(&self.user_column),
-            Some(&self.fingerprint_column),
+            Some(&self.id_column),
             Some(&self.version_column),
             self.active_column.as_ref(),
-            self.expires_column.as_ref(),
+            user.as_ref(),
+            fingerprint.as_ref(),
+            hash.as_ref(),
+            prefix.as_ref(),
+            expires.as_ref(),
+            last_used.as_ref(),
         ];
         self.check(&columns, Error::BROKEN_API_KEYS)?;
+        let time = |name: Option<&String>| {
+            let column = catalog::column(self.relation, name?)?;
+            Some(TimeColumn {
+                name: name?.clone(),
+                has_zone: column.type_oid == pg_sys::TIMESTAMPTZOID,
+            })
+        };
+        let customary = |name: &str| catalog::column(self.relation, name).is_some();
+        let id_type = catalog::column(self.relation, &self.id_column)
+            .and_then(|column| IdType::of(column.type_oid))
+            .ok_or(Error::BROKEN_API_KEYS)?;
+        let user_column = user.clone().unwrap_or_default();
+        let user_type = catalog::column(self.relation, &user_column)
+            .and_then(|column| IdType::of(column.type_oid))
+            .ok_or(Error::BROKEN_API_KEYS)?;
         Ok(ApiKeys {
-            user_column: self.user_column,
-            fingerprint_column: self.fingerprint_column,
+            table,
+            id_type,
+            user_type,
+            user_column,
+            fingerprint_column: fingerprint.clone().unwrap_or_default(),
+            hash_column: hash.clone(),
+            prefix_column: prefix.clone(),
+            expires: time(expires.as_ref()),
+            last_used: time(last_used.as_ref()),
+            created: time(
+                customary("created_at")
+                    .then(|| "created_at".to_owned())
+                    .as_ref(),
+            ),
+            updated: time(
+                customary("updated_at")
+                    .then(|| "updated_at".to_owned())
+                    .as_ref(),
+            ),
+            has_name: customary("name"),
+            id_column: self.id_column,
             version_column: self.version_column,
             active_column: self.active_column,
-            expires_column: self.expires_column,
+            plans: Default::default(),
         })
     }
 }

@@ -1,11 +1,11 @@
 //! API keys: rows of the application's table, found by their SHA-256 fingerprint.
 
 mod attach;
+mod create;
+mod edge;
+mod hash;
+mod table;
 mod triggers;
+mod verify;
 
-use pgrx::prelude::*;
-
-#[pg_extern(sql = false)]
-fn api_key_fingerprint(key: &str) -> String {
-    jose::fingerprint(key)
-}
+pub use table::{ApiKeys, TimeColumn};

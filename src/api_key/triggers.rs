@@ -1,12 +1,31 @@
 //! Whatever way a key's row changes, listeners hear of it by its fingerprint.
 
+use std::cell::Cell;
+
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
 
-use crate::accounts::{self, ApiKeys, as_it_is, exhausted, is_bump, raised};
+use super::ApiKeys;
+use crate::accounts::{self, as_it_is, exhausted, is_bump, raised};
 use crate::error::sql;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::row::TriggerRow;
+
+thread_local! {
+    static REVOKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body`; the keys that it ends are announced as revoked.
+pub fn revoking<T>(body: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            REVOKING.set(self.0);
+        }
+    }
+    let _restore = Restore(REVOKING.replace(true));
+    body()
+}
 
 #[pg_trigger(sql = false)]
 fn api_keys_before_row<'a>(
@@ -58,8 +77,11 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
             .as_ref()
             .is_none_or(|column| active(column).unwrap_or(false))
     };
+    let revoking = REVOKING.get();
     let reason = match new {
+        None if revoking => "revoked",
         None => "deleted",
+        Some(new) if revoking && active(old) && !active(new) => "revoked",
         Some(new) if active(old) && !active(new) => "deactivated",
         Some(new) if !active(old) && active(new) => "activated",
         Some(new) if only_fingerprint_filled(keys, old, new) => return None,
@@ -80,7 +102,7 @@ fn only_fingerprint_filled(keys: &ApiKeys, old: &TriggerRow<'_>, new: &TriggerRo
     let others = [
         Some(&keys.user_column),
         Some(&keys.version_column),
-        keys.expires_column.as_ref(),
+        keys.expires.as_ref().map(|column| &column.name),
     ];
     text(old, &keys.fingerprint_column).is_none()
         && others

@@ -260,19 +260,20 @@ fn a_sub_partition_is_covered_as_well() {
 }
 
 #[test]
-fn columns_are_chosen_by_name_and_customary_ones_of_another_type_are_left_alone() {
+fn a_customary_column_of_another_type_is_refused_until_one_is_named() {
     let mut a = bare("customary");
     a.run(
-        "CREATE TABLE users (id int, is_active text, blocked boolean DEFAULT false, ok boolean DEFAULT true, session_version integer);
+        "CREATE TABLE users (id int, is_active text, ok boolean DEFAULT true, session_version integer);
          INSERT INTO users VALUES (41, 'no')",
     );
-    a.run("SELECT auth.attach_users('users')");
+    let attach = "SELECT auth.attach_users('users')";
+    refused(a.batch_execute(attach), "22023", None);
+    a.run("SELECT auth.attach_users('users', active_column => 'ok')");
     // A NULL version is version 0.
     let token = a.issue("41");
     assert_eq!(a.verdict(&token), "valid");
     assert_eq!(a.bump("41"), 1);
     assert_eq!(a.verdict(&token), "session_version_mismatch");
-    a.run("SELECT auth.attach_users('users', active_column => 'ok')");
     a.run("UPDATE users SET ok = false");
     assert_eq!(a.verdict(&token), "inactive_user");
     assert_eq!(a.version("41"), Some(2));

@@ -250,6 +250,7 @@ fn an_ordinary_role_cannot_move_the_mark_that_stands_for_all_users() {
     let before: String = admin.one(mark, &[]);
     let mut client = shared().connect_as(&db, &stranger);
     client.run("CREATE SCHEMA mine; CREATE TABLE mine.users (id text, session_version bigint)");
+    assert_eq!(client.verdict("x"), "malformed", "the extension is loaded");
     for sql in [
         "TRUNCATE users",
         "DELETE FROM users",

@@ -46,7 +46,7 @@ fn one_column_cannot_have_two_tasks_nor_one_table() {
     a.run(
         "CREATE TABLE users (id bigint PRIMARY KEY, v bigint DEFAULT 0, ok boolean DEFAULT true);
          CREATE TABLE keys (id text PRIMARY KEY, user_id text, print text, ok boolean, till timestamptz);
-         CREATE TABLE both (id text PRIMARY KEY, user_id text)",
+         CREATE TABLE dual (id text PRIMARY KEY, user_id text)",
     );
     for sql in [
         "SELECT auth.attach_users('users', 'id', 'id')",
@@ -62,8 +62,8 @@ fn one_column_cannot_have_two_tasks_nor_one_table() {
         refused(a.batch_execute(sql), "22023", None);
     }
     for (first, second) in [
-        ("auth.attach_users('both')", "auth.attach_api_keys('both')"),
-        ("auth.attach_api_keys('both')", "auth.attach_users('both')"),
+        ("auth.attach_users('dual')", "auth.attach_api_keys('dual')"),
+        ("auth.attach_api_keys('dual')", "auth.attach_users('dual')"),
     ] {
         a.run(&format!("BEGIN; SELECT {first}"));
         refused(a.batch_execute(&format!("SELECT {second}")), "22023", None);

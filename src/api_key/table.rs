@@ -1,0 +1,241 @@
+//! The attached API-key table: its columns, and the statements on them.
+
+use std::cell::OnceCell;
+
+use jose::UnixMicros;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+
+use crate::accounts::IdType;
+use crate::pg::acting::ActingAs;
+use crate::pg::catalog::Relation;
+use crate::pg::clock;
+use crate::pg::plan::{Plan, Row, Sees};
+
+/// The attached API-key table. The ids of its rows and of their owners travel as text.
+pub struct ApiKeys {
+    /// Its schema, name and owner.
+    pub table: Relation,
+    /// The column of the key's id.
+    pub id_column: String,
+    /// Its type.
+    pub id_type: IdType,
+    /// The column of the owner's id.
+    pub user_column: String,
+    /// Its type.
+    pub user_type: IdType,
+    /// The column of the SHA-256 fingerprint.
+    pub fingerprint_column: String,
+    /// The column of the key's own version.
+    pub version_column: String,
+    /// The column of the bcrypt hash.
+    pub hash_column: Option<String>,
+    /// The column of the key's first characters.
+    pub prefix_column: Option<String>,
+    /// The boolean column that says whether the key holds.
+    pub active_column: Option<String>,
+    /// When it ends.
+    pub expires: Option<TimeColumn>,
+    /// When it was last used.
+    pub last_used: Option<TimeColumn>,
+    /// When the row was made, if the table has the customary column.
+    pub created: Option<TimeColumn>,
+    /// When the row was changed, if the table has the customary column.
+    pub updated: Option<TimeColumn>,
+    /// Has the table the customary column `name`?
+    pub has_name: bool,
+    /// Kept plans.
+    pub plans: Plans,
+}
+
+/// A column of type `timestamptz`, or `timestamp` that is meant as UTC.
+pub struct TimeColumn {
+    /// Its name.
+    pub name: String,
+    /// Is it `timestamptz`?
+    pub has_zone: bool,
+}
+
+/// The plans on the table, made when they are first needed.
+#[derive(Default)]
+pub struct Plans {
+    by_fingerprint: OnceCell<Plan>,
+    by_prefix: OnceCell<Plan>,
+    touch: OnceCell<Plan>,
+}
+
+/// A key's row.
+pub struct KeyRow {
+    /// As the id column prints it.
+    pub id: String,
+    /// The owner's id, as its column prints it.
+    pub user_id: String,
+    /// The key's own version.
+    pub session_version: i64,
+    /// Does the row say that it holds?
+    pub active: bool,
+    /// When it ends.
+    pub expires_at: Option<UnixMicros>,
+    /// The bcrypt hash, where it was asked for.
+    pub hash: Option<String>,
+}
+
+/// More candidates with one prefix are not tried: each costs a bcrypt.
+const MAX_CANDIDATES: i64 = 8;
+
+impl TimeColumn {
+    /// The SQL expression of the column as `timestamptz`.
+    fn read(&self) -> String {
+        let name = quote_identifier(&self.name);
+        if self.has_zone {
+            format!("k.{name}")
+        } else {
+            format!("k.{name} AT TIME ZONE 'UTC'")
+        }
+    }
+
+    /// The SQL expression that stores `time`, a `timestamptz`, in the column.
+    pub fn store(&self, time: &str) -> String {
+        if self.has_zone {
+            time.to_owned()
+        } else {
+            format!("({time} AT TIME ZONE 'UTC')")
+        }
+    }
+}
+
+impl ApiKeys {
+    /// The rows of that fingerprint; more than one is nobody's.
+    pub fn find(&self, fingerprint: &str) -> Option<KeyRow> {
+        let plan = self.plans.by_fingerprint.get_or_init(|| {
+            let condition = format!(
+                "k.{} OPERATOR(pg_catalog.=) $1",
+                quote_identifier(&self.fingerprint_column)
+            );
+            self.prepare_select("NULL", &condition, &[pg_sys::TEXTOID], 2)
+        });
+        let mut rows = self.read(plan, &[fingerprint.into_datum()]);
+        rows.pop().filter(|_| rows.is_empty())
+    }
+
+    /// The rows of that prefix that have a hash and no fingerprint yet.
+    pub fn candidates(&self, prefix: &str) -> Vec<KeyRow> {
+        let (Some(hash_column), Some(prefix_column)) = (&self.hash_column, &self.prefix_column)
+        else {
+            return Vec::new();
+        };
+        let hash = format!("k.{}::pg_catalog.text", quote_identifier(hash_column));
+        let plan = self.plans.by_prefix.get_or_init(|| {
+            let condition = format!(
+                "k.{} OPERATOR(pg_catalog.=) $1 AND k.{} IS NULL AND {hash} IS NOT NULL",
+                quote_identifier(prefix_column),
+                quote_identifier(&self.fingerprint_column),
+            );
+            self.prepare_select(&hash, &condition, &[pg_sys::TEXTOID], MAX_CANDIDATES)
+        });
+        self.read(plan, &[prefix.into_datum()])
+    }
+
+    /// Writes down the use of a key, at most once a minute and not where another session does so already, and
+    /// its fingerprint where the row has none yet.
+    pub fn touch(&self, id: &str, fingerprint: &str) {
+        let Some(id) = self.id_type.datum(id) else {
+            return;
+        };
+        let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
+        let plan = self.plans.touch.get_or_init(|| {
+            let column = quote_identifier(&self.fingerprint_column);
+            let now = "pg_catalog.clock_timestamp()";
+            let mut sets = format!("{column} = coalesce(k.{column}, $2)");
+            let mut due = format!("k.{column} IS NULL");
+            if let Some(used) = &self.last_used {
+                let (name, stored) = (quote_identifier(&used.name), used.store(now));
+                sets.push_str(&format!(", {name} = {stored}"));
+                due.push_str(&format!(
+                    " OR k.{name} IS NULL OR k.{name} OPERATOR(pg_catalog.<)
+                         {stored} OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval"
+                ));
+            }
+            let (table, id) = (self.table.as_source(), quote_identifier(&self.id_column));
+            let sql = format!(
+                "UPDATE {table} AS k SET {sets}
+                 WHERE k.{id} OPERATOR(pg_catalog.=) (
+                     SELECT k.{id} FROM {table} AS k
+                     WHERE k.{id} OPERATOR(pg_catalog.=) $1 AND ({due})
+                     FOR UPDATE SKIP LOCKED)"
+            );
+            Plan::prepare(&sql, &[self.id_type.parameter(), pg_sys::TEXTOID])
+        });
+        plan.run(
+            Sees::Transaction,
+            &[Some(id), fingerprint.into_datum()],
+            0,
+            |_| (),
+        );
+    }
+
+    /// Ends a key; false when there is none or it has ended.
+    pub fn end(&self, id: &str) -> bool {
+        let Some(id) = self.id_type.datum(id) else {
+            return false;
+        };
+        let table = self.table.as_source();
+        let condition = format!(
+            "k.{} OPERATOR(pg_catalog.=) $1",
+            quote_identifier(&self.id_column)
+        );
+        let sql = match self.active_column.as_ref().map(quote_identifier) {
+            Some(active) => format!(
+                "UPDATE {table} AS k SET {active} = false WHERE {condition} AND k.{active} RETURNING true"
+            ),
+            None => format!("DELETE FROM {table} AS k WHERE {condition} RETURNING true"),
+        };
+        let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
+        !Plan::prepare(&sql, &[self.id_type.parameter()])
+            .run(Sees::Transaction, &[Some(id)], 0, |_| ())
+            .is_empty()
+    }
+
+    fn prepare_select(
+        &self,
+        hash: &str,
+        condition: &str,
+        types: &[pg_sys::Oid],
+        limit: i64,
+    ) -> Plan {
+        let active = match &self.active_column {
+            Some(column) => format!("k.{} IS TRUE", quote_identifier(column)),
+            None => "true".to_owned(),
+        };
+        let sql = format!(
+            "SELECT k.{id}::pg_catalog.text, k.{user}::pg_catalog.text,
+                    coalesce(k.{version}, 0)::pg_catalog.int8, {active}, {expires}, {hash}
+             FROM {table} AS k WHERE {condition} LIMIT {limit}",
+            id = quote_identifier(&self.id_column),
+            user = quote_identifier(&self.user_column),
+            version = quote_identifier(&self.version_column),
+            expires = self
+                .expires
+                .as_ref()
+                .map_or("NULL".to_owned(), TimeColumn::read),
+            table = self.table.as_source(),
+        );
+        let _acting = ActingAs::reader(self.table.owner);
+        Plan::prepare(&sql, types)
+    }
+
+    fn read(&self, plan: &Plan, arguments: &[Option<pg_sys::Datum>]) -> Vec<KeyRow> {
+        let _acting = ActingAs::reader(self.table.owner);
+        plan.run(Sees::Latest, arguments, 0, |row: &Row| KeyRow {
+            id: row.get(1).unwrap_or_default(),
+            user_id: row.get(2).unwrap_or_default(),
+            session_version: row.get(3).unwrap_or(0),
+            active: row.get(4).unwrap_or(false),
+            expires_at: row
+                .get::<TimestampWithTimeZone>(5)
+                .map(|time| clock::from_pg(time.into_inner())),
+            hash: row.get(6),
+        })
+    }
+}

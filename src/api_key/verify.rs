@@ -1,0 +1,77 @@
+//! Does a key hold? Its row by the fingerprint, its state, its owner's state.
+
+use jose::{Refusal, UnixMicros};
+use pgrx::prelude::*;
+
+use super::hash;
+use super::table::{ApiKeys, KeyRow};
+use crate::accounts;
+use crate::error::Result;
+use crate::settings;
+
+/// How many characters of a key its row keeps in the open.
+pub const PREFIX_LENGTH: usize = 8;
+
+/// A key's row with its fingerprint. It was found; whether it holds is the next question.
+pub struct Found {
+    /// The row.
+    pub row: KeyRow,
+    /// The lower-case hex SHA-256 of the key.
+    pub fingerprint: String,
+}
+
+/// Finds a key: by one index probe, or, for rows without a fingerprint, by its prefix and hash.
+pub fn find(keys: &ApiKeys, key: &str) -> Result<Found> {
+    if key.is_empty() || key.len() > settings::max_token_size() {
+        return Err(Refusal::UnknownApiKey.into());
+    }
+    let fingerprint = jose::fingerprint(key);
+    let row = keys
+        .find(&fingerprint)
+        .or_else(|| find_by_hash(keys, key))
+        .ok_or(Refusal::UnknownApiKey)?;
+    Ok(Found { row, fingerprint })
+}
+
+fn find_by_hash(keys: &ApiKeys, key: &str) -> Option<KeyRow> {
+    let prefix = key.get(..key.char_indices().nth(PREFIX_LENGTH)?.0)?;
+    keys.candidates(prefix).into_iter().find(|row| {
+        pgrx::check_for_interrupts!();
+        row.hash
+            .as_deref()
+            .is_some_and(|hash| hash::matches(key, hash))
+    })
+}
+
+/// Refuses a key that was deactivated or has expired, or whose owner is gone or inactive. Ending the owner's
+/// sessions does not end his keys.
+pub fn check(row: &KeyRow, now: UnixMicros) -> Result<()> {
+    if !row.active {
+        return Err(Refusal::InactiveApiKey.into());
+    }
+    if row.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(Refusal::ExpiredApiKey.into());
+    }
+    let attached = accounts::current();
+    let owner = attached
+        .users()?
+        .find(&row.user_id)
+        .ok_or(Refusal::UnknownUser)?;
+    if owner.active {
+        Ok(())
+    } else {
+        Err(Refusal::InactiveUser.into())
+    }
+}
+
+/// May the use of a key be written down here? Not on a standby, in a read-only transaction, or under a
+/// transaction's snapshot, where an update of the same row by somebody else would make the caller's fail.
+pub fn may_write() -> bool {
+    // SAFETY: reads variables of the backend and of shared memory.
+    unsafe {
+        !pg_sys::XactReadOnly
+            && !pg_sys::RecoveryInProgress()
+            && !pg_sys::IsInParallelMode()
+            && pg_sys::XactIsoLevel < i32::try_from(pg_sys::XACT_REPEATABLE_READ).unwrap_or(0)
+    }
+}
