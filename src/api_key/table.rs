@@ -154,7 +154,7 @@ impl ApiKeys {
                 sets.push_str(&format!(", {name} = {stored}"));
                 due.push_str(&format!(
                     " OR k.{name} IS NULL OR k.{name} OPERATOR(pg_catalog.<)
-                         {stored} OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval"
+                         ({stored} OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval)"
                 ));
             }
             let (table, id) = (self.table.as_source(), quote_identifier(&self.id_column));
