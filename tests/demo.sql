@@ -10,9 +10,8 @@ CREATE EXTENSION auth_ext;
 \echo '1. An application has a users table. We attach it: a new password ends the sessions.'
 CREATE TABLE users (id text PRIMARY KEY, email text, password_hash text, is_active boolean NOT NULL DEFAULT true);
 INSERT INTO users VALUES ('user_01ARZ3NDEKTSV4RRFFQ69G5FAV', 'ada@example.com', 'secret'), ('user_42', 'bob@example.com', 'secret');
-\set ECHO queries
+\echo '   SELECT auth.attach_users(''users'', bump_on => ''{password_hash}'')'
 SELECT auth.attach_users('users', bump_on => '{password_hash}') \g /dev/null
-\set ECHO none
 
 \echo
 \echo '2. A token made by PyJWT long ago, by the application''s own service (it has no session version, so it counts as 0):'
@@ -26,23 +25,22 @@ SELECT '     user ' || (auth.verify_jwt(:'pyjwt') ->> 'user_id') || ' is verifie
 INSERT INTO auth.issuers (issuer, audience, is_default) VALUES ('https://api.example.com', '{app.example.com}', true);
 SELECT auth.create_signing_key() AS kid \gset
 SELECT auth.issue_jwt('user_42') AS token \gset
+\echo '   SELECT auth.issue_jwt(''user_42'')'
 SELECT '     ' || left(:'token', 60) || '…';
 \echo '   SELECT valid, reason, session_version, current_session_version FROM auth.check_jwt(token)'
 SELECT '     valid: ' || valid || ', version in the token: ' || session_version || ', in the row: ' || current_session_version FROM auth.check_jwt(:'token');
 
 \echo
 \echo '4. Bob logs out everywhere. Beside us, an application cache listens on auth_invalidation:'
-\set ECHO queries
+\echo '   SELECT auth.bump_session_version(''user_42'')'
 SELECT auth.bump_session_version('user_42') \g /dev/null
-\set ECHO none
 SELECT pg_sleep(0.7) \g /dev/null
 
 \echo
 \echo '5. The old token, its signature as good as ever, is refused with its reason; a new one passes.'
 \set ON_ERROR_STOP off
-\set VERBOSITY verbose
+\echo '   SELECT auth.verify_jwt(token)'
 SELECT auth.verify_jwt(:'token');
-\set VERBOSITY default
 \set ON_ERROR_STOP on
 SELECT '     token version ' || session_version || ', row version ' || current_session_version FROM auth.check_jwt(:'token');
 SELECT auth.issue_jwt('user_42') AS token \gset
