@@ -5,6 +5,8 @@ CREATE FUNCTION auth.keep_one_default_issuer() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- One at a time. Not by locking auth.issuers itself: two that have begun to insert would deadlock.
+    LOCK TABLE auth.revoking_issuers IN SHARE ROW EXCLUSIVE MODE;
     IF TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM auth.issuers AS i WHERE i.is_default) THEN
         NEW.is_default := true;
     ELSIF NEW.is_default AND (TG_OP = 'INSERT' OR NOT OLD.is_default) THEN
@@ -31,6 +33,38 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION auth.mark_revoking_issuer() IS 'Trigger function: remembers the issuers of which a token was ever revoked.';
+
+-- PostgreSQL gives a new partition the row triggers of its parent, but not those of TRUNCATE.
+CREATE FUNCTION auth.cover_new_partitions() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parent_trigger record;
+BEGIN
+    FOR parent_trigger IN
+        SELECT p.relid::regclass AS partition, t.tgname AS name,
+               replace(pg_get_triggerdef(t.oid), format(' ON %s ', a.relation), format(' ON %s ', p.relid::regclass)) AS definition
+        FROM auth.attached_tables AS a
+        JOIN pg_class AS c ON c.oid = a.relation AND c.relkind = 'p'
+        JOIN pg_trigger AS t ON t.tgrelid = a.relation AND starts_with(t.tgname, 'zzzz_auth_ext_8_truncate')
+        CROSS JOIN LATERAL pg_partition_tree(a.relation) AS p
+        WHERE p.level > 0
+          AND NOT EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = p.relid AND own.tgname = t.tgname)
+    LOOP
+        EXECUTE parent_trigger.definition;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', parent_trigger.partition, parent_trigger.name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: gives new partitions of attached tables the trigger for TRUNCATE.';
+
+CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
+    EXECUTE FUNCTION auth.cover_new_partitions();
+ALTER EVENT TRIGGER auth_ext_cover_new_partitions ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER auth_ext_cover_new_partitions IS 'Gives new partitions of attached tables the trigger for TRUNCATE.';
 
 -- The signal that makes every backend read its keys and bindings anew. ENABLE ALWAYS: also where the
 -- change arrives by logical replication or under session_replication_role = replica.

@@ -110,6 +110,7 @@ impl Error {
     }
 
     fn raise(self) -> ! {
+        leave_out_context();
         self.report().report(PgLogLevel::ERROR);
         unreachable!("reporting at ERROR does not return")
     }
@@ -127,6 +128,7 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
             if let Some(CaughtError::PostgresError(report)) = payload.downcast_ref() {
                 PASSED_ON.replace(Some(report.message().to_owned()));
             }
+            leave_out_context();
             std::panic::resume_unwind(payload)
         }
         Err(_) => {
@@ -141,6 +143,14 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
             unreachable!("reporting at ERROR does not return")
         }
     }
+}
+
+/// PL/pgSQL and SPI would add the statement that they were running, with its literals, to the CONTEXT that the
+/// client gets.
+fn leave_out_context() {
+    // SAFETY: an error is about to be raised; whoever catches it, PG_CATCH or the main loop, sets the stack to
+    // what it was there.
+    unsafe { pg_sys::error_context_stack = core::ptr::null_mut() };
 }
 
 /// A caller's name for something, as a message quotes it: not more of it than a name is long.

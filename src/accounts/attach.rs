@@ -103,6 +103,17 @@ pub fn optional_column(
     require_column(relation, name, types, expected).map(|_| Some(name.to_owned()))
 }
 
+/// May a missing column be added under that name?
+fn can_be_added(name: &str) -> Result<()> {
+    const SYSTEM: [&str; 6] = ["ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"];
+    if name.is_empty() || SYSTEM.contains(&name) {
+        return Err(Error::Argument(format!(
+            "column \"{name}\" cannot be added"
+        )));
+    }
+    Ok(())
+}
+
 /// Columns with different tasks must be different columns.
 pub fn require_distinct(columns: &[Option<&String>]) -> Result<()> {
     let mut names: Vec<&String> = columns.iter().copied().flatten().collect();
@@ -134,6 +145,7 @@ pub fn attach(attachment: &Attachment) -> Result<()> {
     }
     drop_triggers(attachment.kind);
     for (column, definition) in &attachment.missing {
+        can_be_added(column)?;
         run(&format!(
             "ALTER TABLE {} ADD COLUMN {} {definition}",
             table.qualified_name,

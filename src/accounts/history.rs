@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 
 use super::users::Users;
 use crate::invalidation;
+use crate::pg::catalog::Relation;
 use crate::pg::plan::{Plan, Sees, query};
 use crate::pg::{acting::ActingAs, catalog, clock, transaction};
 
@@ -67,7 +68,8 @@ fn key(user_id: &str) -> Cow<'_, str> {
     }
 }
 
-/// Remembers that the sessions of a user ended now, and where a new row of that id would start.
+/// Remembers that the sessions of a user ended now, and where a new row of that id would start (0 while the row
+/// is there).
 pub fn remember(user_id: &str, next_version: i64) {
     let arguments = [
         key(user_id).into_owned().into_datum(),
@@ -127,7 +129,7 @@ pub fn settle_bulk(version_floor: i64) {
 
 /// Before a TRUNCATE of `table` (the users table or a partition): remembers every user as deleted, one by
 /// one or, beyond `threshold`, by one mark.
-pub fn remember_all(users: &Users, table: &str, threshold: usize) {
+pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     let rows = users.versions(table, threshold.saturating_add(1));
     if rows.len() > threshold {
         settle_bulk(users.highest_version(table).saturating_add(1));

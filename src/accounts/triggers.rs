@@ -164,15 +164,16 @@ fn users_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     sql(|| {
-        if is_lost_in_bulk(trigger) {
-            return Ok(());
-        }
         let attached = super::current();
         let Some(users) = attached.users_if_any()? else {
             return Ok(());
         };
-        let old = TriggerRow::old(trigger).and_then(|row| State::read(users, &row));
-        let new = TriggerRow::new(trigger).and_then(|row| State::read(users, &row));
+        let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
+        if is_lost_in_bulk(users, old.as_ref(), new.as_ref()) {
+            return Ok(());
+        }
+        let read = |row: Option<TriggerRow<'_>>| row.and_then(|row| State::read(users, &row));
+        let (old, new) = (read(old), read(new));
         match (old, new) {
             (None, Some(new)) => match MOVED.with_borrow_mut(|moved| moved.remove(&new.id)) {
                 Some(old) => changed(users, &old, &new),
@@ -196,12 +197,26 @@ fn users_after_row<'a>(
     Ok(as_it_is(trigger))
 }
 
-/// Is this UPDATE one of so many that a flush will take the place of its event, with nothing else to write?
-/// Asked before the row is looked at: a million of them should cost little.
-fn is_lost_in_bulk(trigger: &PgTrigger<'_>) -> bool {
-    invalidation::in_user_bulk()
-        && matches!(trigger.op(), Ok(PgTriggerOperation::Update))
-        && !needs_history()
+/// Is this a bump among so many that a flush will take the place of its event, with nothing else to write?
+/// Asked before the row is read in full: a million of them should cost little.
+fn is_lost_in_bulk(
+    users: &Users,
+    old: Option<&TriggerRow<'_>>,
+    new: Option<&TriggerRow<'_>>,
+) -> bool {
+    let (Some(old), Some(new)) = (old, new) else {
+        return false;
+    };
+    if !invalidation::in_user_bulk() || needs_history() {
+        return false;
+    }
+    let (Some(id), Some(version)) = (
+        old.column(&users.id_column),
+        old.column(&users.version_column),
+    ) else {
+        return false;
+    };
+    old.bigint(version) != new.bigint(version) && new.text_unless_same(old, id).is_none()
 }
 
 /// A row of that id was deleted by a transaction that committed between our BEFORE trigger and the
@@ -237,7 +252,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     if !bumped {
         invalidation::record(event);
     } else if invalidation::record_user(event, 0) || needs_history() {
-        history::remember(&new.id, new.next_version());
+        history::remember(&new.id, 0);
     }
     Ok(())
 }
@@ -281,7 +296,7 @@ fn users_before_truncate<'a>(
             } else {
                 settings::bulk_threshold()
             };
-            history::remember_all(users, &truncated.qualified_name, threshold);
+            history::remember_all(users, &truncated, threshold);
             invalidation::record(Event::Flush);
         }
         Ok(())

@@ -129,27 +129,29 @@ impl Users {
     }
 
     /// Id and version of up to `limit` users in `table`, which is the users table or a partition of it.
-    pub fn versions(&self, table: &str, limit: usize) -> Vec<(String, i64)> {
+    pub fn versions(&self, table: &Relation, limit: usize) -> Vec<(String, i64)> {
         let sql = format!(
             "SELECT u.{id}::pg_catalog.text, coalesce(u.{version}, 0)::pg_catalog.int8 FROM {table} AS u
              LIMIT {limit}",
             id = quote_identifier(&self.id_column),
             version = quote_identifier(&self.version_column),
+            table = table.qualified_name,
             limit = i64::try_from(limit).unwrap_or(i64::MAX),
         );
-        let _acting = ActingAs::reader(self.table.owner);
+        let _acting = ActingAs::reader(table.owner);
         Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
             (row.get(1).unwrap_or_default(), row.get(2).unwrap_or(0))
         })
     }
 
     /// The highest version of any user in `table`; 0 without users.
-    pub fn highest_version(&self, table: &str) -> i64 {
+    pub fn highest_version(&self, table: &Relation) -> i64 {
         let sql = format!(
             "SELECT pg_catalog.max(u.{version})::pg_catalog.int8 FROM {table} AS u",
             version = quote_identifier(&self.version_column),
+            table = table.qualified_name,
         );
-        let _acting = ActingAs::reader(self.table.owner);
+        let _acting = ActingAs::reader(table.owner);
         Plan::prepare(&sql, &[])
             .run(Sees::Latest, &[], 0, |row| row.get(1))
             .pop()

@@ -61,6 +61,7 @@ pub struct TimeColumn {
 #[derive(Default)]
 pub struct Plans {
     by_fingerprint: OnceCell<Plan>,
+    by_id: OnceCell<Plan>,
     by_prefix: OnceCell<Plan>,
     touch: OnceCell<Plan>,
 }
@@ -117,6 +118,19 @@ impl ApiKeys {
         });
         let mut rows = self.read(plan, &[fingerprint.into_datum()]);
         rows.pop().filter(|_| rows.is_empty())
+    }
+
+    /// The row of that id.
+    pub fn find_by_id(&self, id: &str) -> Option<KeyRow> {
+        let id = self.id_type.datum(id)?;
+        let plan = self.plans.by_id.get_or_init(|| {
+            let condition = format!(
+                "k.{} OPERATOR(pg_catalog.=) $1",
+                quote_identifier(&self.id_column)
+            );
+            self.prepare_select("NULL", &condition, &[self.id_type.parameter()], 1)
+        });
+        self.read(plan, &[Some(id)]).pop()
     }
 
     /// The rows of that prefix that have a hash and no fingerprint yet.

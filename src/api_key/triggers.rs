@@ -6,6 +6,7 @@ use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
 
 use super::ApiKeys;
+use super::table::KeyRow;
 use crate::accounts::{self, as_it_is, exhausted, is_bump, raised};
 use crate::error::sql;
 use crate::invalidation::{self, Event, Reason};
@@ -78,7 +79,15 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
             .is_none_or(|column| active(column).unwrap_or(false))
     };
     let revoking = REVOKING.get();
+    let moved = match new {
+        None if keys.table.kind == b'p' => {
+            text(old, &keys.id_column).and_then(|id| keys.find_by_id(&id))
+        }
+        _ => None,
+    };
     let reason = match new {
+        // An UPDATE that moves the row to another partition deletes it in this one.
+        None if moved.is_some() => reason_of_move(keys, old, active(old), &moved?)?,
         None if revoking => "revoked",
         None => "deleted",
         Some(new) if revoking && active(old) && !active(new) => "revoked",
@@ -95,6 +104,33 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
         },
         None => Event::Flush,
     })
+}
+
+/// What a key's row that was moved to another partition has become; None when nothing matters of it.
+fn reason_of_move(
+    keys: &ApiKeys,
+    old: &TriggerRow<'_>,
+    was_active: bool,
+    new: &KeyRow,
+) -> Option<&'static str> {
+    let version = old
+        .column(&keys.version_column)
+        .and_then(|column| old.bigint(column));
+    let user_id = text(old, &keys.user_column);
+    match (was_active, new.active) {
+        (true, false) => Some(if REVOKING.get() {
+            "revoked"
+        } else {
+            "deactivated"
+        }),
+        (false, true) => Some("activated"),
+        _ if version.unwrap_or(0) == new.session_version
+            && user_id.as_ref() == Some(&new.user_id) =>
+        {
+            None
+        }
+        _ => Some("updated"),
+    }
 }
 
 /// The back-fill of a missing fingerprint changes nothing that a cache could hold.

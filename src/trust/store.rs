@@ -5,7 +5,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
 use crate::error::{self, Error, Result, quoted};
-use crate::pg::plan::{self, Sees, query, text};
+use crate::pg::plan::{Sees, query, text};
 
 /// A parameter that is NULL or a bigint.
 fn bigint(value: Option<i64>) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
@@ -138,7 +138,7 @@ pub fn signing_algorithm(issuer: &str) -> Result<Algorithm> {
     .ok_or(Error::NO_KEY)
 }
 
-/// Ends a key at `at`; false when there is none or it has ended before that.
+/// Ends a key at `at`, for good: no JWKS brings it back. False when there is none or it had ended before that.
 pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> bool {
     lock(issuer);
     let retired = query(
@@ -146,16 +146,17 @@ pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> bool {
         "UPDATE auth.signing_key_store
          SET verify_until = least(verify_until, $3), retired = true,
              active = active AND $3 > clock_timestamp()
-         WHERE issuer = $1 AND kid = $2 AND (verify_until IS NULL OR verify_until > $3)
-         RETURNING true",
+         FROM (SELECT verify_until AS until FROM auth.signing_key_store WHERE issuer = $1 AND kid = $2) AS former
+         WHERE issuer = $1 AND kid = $2
+         RETURNING former.until IS NULL OR former.until > $3",
         &[
             text(issuer),
             text(kid),
             (pg_sys::TIMESTAMPTZOID, at.into_datum()),
         ],
-        |_| (),
+        |row| row.get::<bool>(1).unwrap_or(false),
     );
-    !retired.is_empty()
+    retired == [true]
 }
 
 /// Makes the members of a JWKS the issuer's keys from a JWKS, and answers their kids.
@@ -192,14 +193,15 @@ fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
         Some(kid) => kid.clone(),
         None => material.default_kid()?,
     };
-    let taken = plan::query(
+    query(
         Sees::Transaction,
         "INSERT INTO auth.signing_key_store AS k (issuer, kid, alg, public_jwk, from_jwks)
          VALUES ($1, $2, $3, $4::jsonb, true)
          ON CONFLICT (issuer, kid) DO UPDATE
              SET alg = excluded.alg, public_jwk = excluded.public_jwk, verify_until = NULL
              WHERE k.from_jwks AND NOT k.retired
-         RETURNING true",
+               AND (k.alg, k.public_jwk, k.verify_until)
+                   IS DISTINCT FROM (excluded.alg, excluded.public_jwk, NULL::timestamptz)",
         &[
             text(issuer),
             text(kid.as_str()),
@@ -208,7 +210,13 @@ fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
         ],
         |_| (),
     );
-    if taken.is_empty() {
+    let is_the_members = query(
+        Sees::Transaction,
+        "SELECT from_jwks AND NOT retired FROM auth.signing_key_store WHERE issuer = $1 AND kid = $2",
+        &[text(issuer), text(kid.as_str())],
+        |row| row.get::<bool>(1).unwrap_or(false),
+    );
+    if is_the_members != [true] {
         error::warn(format!(
             "the key with kid {} is skipped: that kid was retired, or is another key's",
             quoted(&kid)
