@@ -35,7 +35,7 @@ $$;
 COMMENT ON FUNCTION auth.mark_revoking_issuer() IS 'Trigger function: remembers the issuers of which a token was ever revoked.';
 
 -- PostgreSQL gives a new partition the row triggers of its parent, but not those of TRUNCATE.
-CREATE FUNCTION auth.cover_new_partitions() RETURNS event_trigger
+CREATE FUNCTION auth.cover_partitions() RETURNS void
     LANGUAGE plpgsql
     SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -58,7 +58,18 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: gives new partitions of attached tables the trigger for TRUNCATE.';
+COMMENT ON FUNCTION auth.cover_partitions() IS 'Gives partitions of attached tables the trigger for TRUNCATE where they lack it.';
+
+CREATE FUNCTION auth.cover_new_partitions() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM auth.cover_partitions();
+END
+$$;
+COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: calls cover_partitions.';
 
 CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')

@@ -154,15 +154,10 @@ pub fn attach(attachment: &Attachment) -> Result<()> {
     }
     for trigger in &attachment.triggers {
         create_trigger(&table.qualified_name, trigger);
-        // PostgreSQL gives partitions the row triggers of their parent, but not those of statements.
-        if trigger.event.ends_with("TRUNCATE") && table.kind == b'p' {
-            for partition in partitions(attachment.relation) {
-                create_trigger(&partition, trigger);
-            }
-        }
     }
     grant_triggers(attachment.kind, table.owner);
     write_binding(attachment);
+    run("SELECT auth.cover_partitions()");
     Ok(())
 }
 
@@ -231,22 +226,6 @@ fn attached(kind: &str) -> Option<pg_sys::Oid> {
     )
     .pop()
     .flatten()
-}
-
-fn partitions(relation: pg_sys::Oid) -> Vec<String> {
-    query(
-        Sees::Latest,
-        "SELECT format('%I.%I', n.nspname, c.relname)
-         FROM pg_partition_tree($1::regclass) AS p
-         JOIN pg_class AS c ON c.oid = p.relid
-         JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE p.level > 0",
-        &[(pg_sys::OIDOID, relation.into_datum())],
-        |row| row.get::<String>(1),
-    )
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 fn create_trigger(table: &str, trigger: &Trigger) {
