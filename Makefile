@@ -8,7 +8,10 @@ help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 22
 
 demo: ## a tour on one screen; installs what is missing
-	@tests/demo
+	@tests/show demo
+
+bench: ## what the extension costs, as ratios (minutes)
+	@tests/show bench
 
 test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also there)
 	@tests/run checks $(PG)
@@ -25,4 +28,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo test install installcheck deny clean
+.PHONY: help demo bench test install installcheck deny clean

@@ -45,7 +45,9 @@ DECLARE
 BEGIN
     FOR parent_trigger IN
         SELECT p.relid::regclass AS partition, t.tgname AS name,
-               replace(pg_get_triggerdef(t.oid), format(' ON %s ', a.relation), format(' ON %s ', p.relid::regclass)) AS definition
+               replace(
+                   pg_get_triggerdef(t.oid), format(' ON %s ', a.relation), format(' ON %s ', p.relid::regclass)
+               ) AS definition
         FROM auth.attached_tables AS a
         JOIN pg_class AS c ON c.oid = a.relation AND c.relkind = 'p'
         JOIN pg_trigger AS t ON t.tgrelid = a.relation AND starts_with(t.tgname, 'zzzz_auth_ext_8_truncate')
@@ -72,7 +74,7 @@ $$;
 COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: calls cover_partitions.';
 
 CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
+    WHEN TAG IN ('CREATE TABLE')
     EXECUTE FUNCTION auth.cover_new_partitions();
 ALTER EVENT TRIGGER auth_ext_cover_new_partitions ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER auth_ext_cover_new_partitions IS 'Gives new partitions of attached tables the trigger for TRUNCATE.';

@@ -119,6 +119,14 @@ impl Error {
 /// Runs the body of an SQL function: an error is raised as the mapping above says, and a panic,
 /// which would be a bug, as an internal error that names the place and nothing of the data.
 pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
+    struct Inside;
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get().saturating_sub(1));
+        }
+    }
+    DEPTH.set(DEPTH.get().saturating_add(1));
+    let _inside = Inside;
     // What the body was working on is thrown away with the transaction that fails.
     match std::panic::catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => value,
@@ -173,6 +181,8 @@ pub fn warn(message: String) {
 const DOMAIN: &str = "auth_ext";
 
 thread_local! {
+    /// How many of our calls are running: what PostgreSQL logs meanwhile (a lock wait, say) is about them.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
     static PANIC_PLACE: RefCell<(String, u32)> = const { RefCell::new((String::new(), 0)) };
     /// The message of PostgreSQL's own error that last ended one of our calls (a lock timeout, say).
     static PASSED_ON: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -205,7 +215,8 @@ unsafe extern "C-unwind" fn hide_statement(error: *mut pg_sys::ErrorData) {
                 !text.is_null() && CStr::from_ptr(text).to_bytes() == ours
             };
             let passed_on = PASSED_ON.take();
-            if is(error.domain, DOMAIN.as_bytes())
+            if DEPTH.get() > 0
+                || is(error.domain, DOMAIN.as_bytes())
                 || passed_on.is_some_and(|message| is(error.message, message.as_bytes()))
             {
                 error.hide_stmt = true;

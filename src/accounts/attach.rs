@@ -144,6 +144,7 @@ pub fn attach(attachment: &Attachment) -> Result<()> {
         )));
     }
     drop_triggers(attachment.kind);
+    revoke_triggers(attachment.kind);
     for (column, definition) in &attachment.missing {
         can_be_added(column)?;
         run(&format!(
@@ -159,6 +160,22 @@ pub fn attach(attachment: &Attachment) -> Result<()> {
     write_binding(attachment);
     run("SELECT auth.cover_partitions()");
     Ok(())
+}
+
+/// A former owner has no business with the functions any more.
+fn revoke_triggers(kind: &str) {
+    let commands = query(
+        Sees::Latest,
+        "SELECT DISTINCT format('REVOKE ALL ON FUNCTION %s FROM %s', f.oid::regprocedure, a.grantee::regrole)
+         FROM pg_proc AS f CROSS JOIN LATERAL aclexplode(f.proacl) AS a
+         WHERE f.pronamespace = 'auth'::regnamespace AND f.prorettype = 'trigger'::regtype
+           AND starts_with(f.proname, $1) AND a.grantee NOT IN (0, f.proowner)",
+        &[text(format!("{kind}_"))],
+        |row| row.get::<String>(1),
+    );
+    for command in commands.iter().flatten() {
+        run(command);
+    }
 }
 
 /// The owner adds partitions, and PostgreSQL then creates our triggers on them in his name.
@@ -194,6 +211,7 @@ pub fn detach(kind: &'static str) -> Result<bool> {
         )));
     }
     drop_triggers(kind);
+    revoke_triggers(kind);
     query(
         Sees::Transaction,
         "DELETE FROM auth.attached_tables WHERE kind = $1",

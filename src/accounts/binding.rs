@@ -193,6 +193,7 @@ impl Binding {
             .and_then(|column| IdType::of(column.type_oid))
             .ok_or(Error::BROKEN_USERS)?;
         Ok(Users {
+            relation: self.relation,
             table,
             id_column: self.id_column,
             id_type,

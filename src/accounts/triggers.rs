@@ -75,10 +75,15 @@ fn users_before_row<'a>(
         let attached = super::current();
         let row = attached
             .users_if_any()?
+            .filter(|users| is_theirs(users, trigger))
             .map(|users| with_right_version(users, trigger))
             .transpose()?;
         Ok(row.flatten().or_else(|| as_it_is(trigger)))
     }))
+}
+
+fn is_theirs(users: &Users, trigger: &PgTrigger<'_>) -> bool {
+    trigger.relid().is_ok_and(|relation| users.covers(relation))
 }
 
 /// The row that an unconcerned row trigger returns.
@@ -165,7 +170,10 @@ fn users_after_row<'a>(
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     sql(|| {
         let attached = super::current();
-        let Some(users) = attached.users_if_any()? else {
+        let Some(users) = attached
+            .users_if_any()?
+            .filter(|users| is_theirs(users, trigger))
+        else {
             return Ok(());
         };
         let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
@@ -233,7 +241,9 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     let bumped = new.version != old.version;
     if old.active && !new.active && !bumped {
         // A generated column, or one that a trigger behind ours changed: the UPDATE comes back here.
-        users.raise(&new.id, new.next_version());
+        with_reason(Reason::new("deactivated"), || {
+            users.raise(&new.id, new.next_version())
+        });
         return Ok(());
     }
     let reason = match (bumped, old.active, new.active) {
@@ -288,9 +298,12 @@ fn users_before_truncate<'a>(
     let relation = trigger.relid()?;
     sql(move || {
         let attached = super::current();
-        if let (Some(users), Some(truncated)) =
-            (attached.users_if_any()?, catalog::relation(relation))
-        {
+        if let (Some(users), Some(truncated)) = (
+            attached
+                .users_if_any()?
+                .filter(|users| users.covers(relation)),
+            catalog::relation(relation),
+        ) {
             let threshold = if needs_history() {
                 usize::MAX
             } else {

@@ -9,11 +9,13 @@ use pgrx::spi::quote_identifier;
 use super::id::IdType;
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
-use crate::pg::catalog::Relation;
+use crate::pg::catalog::{self, Relation};
 use crate::pg::plan::{Plan, Sees};
 
 /// The attached users table.
 pub struct Users {
+    /// The table.
+    pub relation: pg_sys::Oid,
     /// Its schema, name and owner.
     pub table: Relation,
     /// The column of the id.
@@ -52,6 +54,12 @@ pub struct Account {
 }
 
 impl Users {
+    /// Is `relation` the users table, or a partition of it? A trigger of ours on any other has no say.
+    pub fn covers(&self, relation: pg_sys::Oid) -> bool {
+        relation == self.relation
+            || (self.is_partitioned() && catalog::is_partition_of(relation, self.relation))
+    }
+
     /// Is it a partitioned table, whose rows an UPDATE can move?
     pub fn is_partitioned(&self) -> bool {
         self.table.kind == b'p'

@@ -21,6 +21,8 @@ use crate::settings::{self, Notify};
 struct Pending {
     registered: bool,
     events: Vec<(pg_sys::SubTransactionId, Event)>,
+    /// How many of them are users'.
+    users: usize,
     bulk: Option<Bulk>,
 }
 
@@ -30,8 +32,10 @@ struct Bulk {
     subtransaction: pg_sys::SubTransactionId,
     /// Deleted users of this bulk start no lower when they come back.
     version_floor: i64,
-    /// Were users among it?
-    users: bool,
+    /// How many users were among it.
+    users: usize,
+    /// Were they, with those before, so many that one mark stands for all of them?
+    marks: bool,
 }
 
 thread_local! {
@@ -53,17 +57,24 @@ pub fn record(event: Event) -> bool {
     })
 }
 
-/// The same for a user's event. `next_version` is what a new row of a deleted user's id must start at.
+/// The same for a user's event. False when the transaction has touched so many users that one mark will stand
+/// for all of them; `next_version` is what a new row of a deleted user's id must start at.
 pub fn record_user(event: Event, next_version: i64) -> bool {
     let kept = record(event);
-    if !kept {
-        PENDING.with_borrow_mut(|pending| {
+    PENDING.with_borrow_mut(|pending| {
+        if kept {
+            pending.users += 1;
+        } else {
+            pending.bulk().users += 1;
+        }
+        let within = pending.all_users() <= settings::bulk_threshold();
+        if !within {
             let bulk = pending.bulk();
-            bulk.users = true;
+            bulk.marks = true;
             bulk.version_floor = bulk.version_floor.max(next_version);
-        });
-    }
-    kept
+        }
+        within
+    })
 }
 
 /// The version that no new row starts below, because of this transaction's own bulk deletions.
@@ -71,23 +82,33 @@ pub fn bulk_version_floor() -> i64 {
     PENDING.with_borrow(|pending| pending.bulk.as_ref().map_or(0, |bulk| bulk.version_floor))
 }
 
-/// Has this transaction touched so many users that it will end with a flush?
+/// Has this transaction touched so many users that one mark and a flush will stand for all of them?
 pub fn in_user_bulk() -> bool {
-    PENDING.with_borrow(|pending| pending.bulk.as_ref().is_some_and(|bulk| bulk.users))
+    PENDING.with_borrow(|pending| pending.bulk.as_ref().is_some_and(|bulk| bulk.marks))
 }
 
 impl Pending {
+    fn all_users(&self) -> usize {
+        self.users + self.bulk.as_ref().map_or(0, |bulk| bulk.users)
+    }
+
     fn bulk(&mut self) -> &mut Bulk {
         self.bulk.get_or_insert_with(|| Bulk {
             subtransaction: transaction::current_subtransaction(),
             version_floor: 0,
-            users: false,
+            users: 0,
+            marks: false,
         })
     }
 
     fn forget(&mut self, aborted: pg_sys::SubTransactionId) {
         self.events
             .retain(|(subtransaction, _)| *subtransaction < aborted);
+        self.users = self
+            .events
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::User { .. }))
+            .count();
         self.bulk.take_if(|bulk| bulk.subtransaction >= aborted);
     }
 }
@@ -116,7 +137,7 @@ fn clear() {
 fn deliver(may_notify: bool) {
     let (events, bulk) = PENDING
         .with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
-    if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.users) {
+    if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.marks) {
         accounts::settle_bulk(bulk.version_floor);
     }
     if !may_notify || settings::notify() == Notify::off {

@@ -1,5 +1,6 @@
 //! Acting as another role, for the length of a scope.
 
+use core::ffi::CStr;
 use pgrx::prelude::*;
 use std::ffi::CString;
 
@@ -27,6 +28,12 @@ impl ActingAs {
         Self::new(role, schema, WRITE)
     }
 
+    /// Without just-in-time compilation, which would take longer than any query of our own tables.
+    pub fn without_jit(self) -> Self {
+        set(c"jit", c"off");
+        self
+    }
+
     fn new(role: pg_sys::Oid, schema: Option<&str>, flags: i32) -> Self {
         let path = match schema {
             Some(schema) => format!(
@@ -43,16 +50,7 @@ impl ActingAs {
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut saved_user, &mut saved_context);
             let guc_level = pg_sys::NewGUCNestLevel();
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                path.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            set(c"search_path", &path);
             pg_sys::SetUserIdAndSecContext(role, saved_context | flags);
             Self {
                 saved_user,
@@ -60,6 +58,23 @@ impl ActingAs {
                 guc_level,
             }
         }
+    }
+}
+
+/// Sets a parameter until the level of settings that is open ends.
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: name and value are NUL-terminated; both parameters are any user's to set.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use pgrx::fcinfo::direct_function_call;
 use pgrx::prelude::*;
 
 /// The oid of a table of schema `auth`; InvalidOid when there is none.
@@ -71,6 +72,18 @@ pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
         });
         pg_sys::ReleaseSysCache(tuple);
         found
+    }
+}
+
+/// Is `relation` a partition, at any level, of `root`, which is none itself?
+pub fn is_partition_of(relation: pg_sys::Oid, root: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups by oid; pg_partition_root takes one oid and returns one, or NULL.
+    unsafe {
+        pg_sys::get_rel_relispartition(relation)
+            && direct_function_call::<pg_sys::Oid>(
+                pg_sys::pg_partition_root,
+                &[relation.into_datum()],
+            ) == Some(root)
     }
 }
 

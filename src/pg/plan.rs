@@ -79,6 +79,10 @@ impl Plan {
             // registered with the executor by SPI, and pushed here only to plan under it.
             let status = unsafe {
                 let read_only = sees == Sees::Latest;
+                if read_only {
+                    // As ri_PerformCheck: a trigger must see what its own command has done.
+                    pg_sys::CommandCounterIncrement();
+                }
                 let snapshot = if read_only {
                     pg_sys::GetLatestSnapshot()
                 } else {
@@ -165,7 +169,7 @@ pub fn query<T>(
     arguments: &[(pg_sys::Oid, Option<pg_sys::Datum>)],
     read: impl FnMut(&Row) -> T,
 ) -> Vec<T> {
-    let _acting = ActingAs::writer(super::catalog::extension_owner(), None);
+    let _acting = ActingAs::writer(super::catalog::extension_owner(), None).without_jit();
     let (types, values): (Vec<_>, Vec<_>) = arguments.iter().copied().unzip();
     Plan::prepare(sql, &types).run(sees, &values, 0, read)
 }

@@ -320,7 +320,7 @@ fn an_error_in_the_tables_own_trigger_undoes_the_bump_and_the_role() {
     let (_, role) = with_roles(&app);
     app.connect().run(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'ZZ001'; END $$;
+             $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '23514'; END $$;
          CREATE TRIGGER zzzzzz AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fail()",
     );
     let mut a = shared().connect_as(&app.db, &role);
@@ -329,7 +329,7 @@ fn an_error_in_the_tables_own_trigger_undoes_the_bump_and_the_role() {
     a.run("BEGIN; SAVEPOINT s");
     refused(
         a.query("SELECT auth.bump_session_version('41', 'why')", &[]),
-        "ZZ001",
+        "23514",
         None,
     );
     a.run("ROLLBACK TO s");
