@@ -274,3 +274,64 @@ fn an_ordinary_role_cannot_move_the_mark_that_stands_for_all_users() {
     );
     assert_eq!(admin.one::<String>(mark, &[]), before);
 }
+
+#[test]
+fn a_former_owner_of_the_users_table_has_no_hand_in_the_next_one() {
+    let db = database_with_key(shared(), "former");
+    let mut admin = shared().connect(&db);
+    let former = owner(&mut admin, &db);
+    let mut client = shared().connect_as(&db, &former);
+    client.run(
+        "CREATE SCHEMA own; CREATE TABLE own.users (id text PRIMARY KEY); SELECT auth.attach_users('own.users');
+         SELECT auth.detach_users(); CREATE TABLE own.trap (id text, session_version bigint)",
+    );
+    admin.run(
+        "CREATE TABLE users (id text PRIMARY KEY); SELECT auth.attach_users('users'); INSERT INTO users VALUES ('ada')",
+    );
+    // Our trigger functions on a table of his own: he may not, or nothing comes of it.
+    for (trigger, level) in [
+        (
+            "AFTER DELETE",
+            "ROW EXECUTE FUNCTION auth.users_after_row()",
+        ),
+        (
+            "BEFORE TRUNCATE",
+            "STATEMENT EXECUTE FUNCTION auth.users_before_truncate()",
+        ),
+    ] {
+        client
+            .batch_execute(&format!(
+                "CREATE TRIGGER t{} {trigger} ON own.trap FOR EACH {level}",
+                trigger.len()
+            ))
+            .ok();
+    }
+    client
+        .batch_execute(
+            "INSERT INTO own.trap VALUES ('bob', 9223372036854775806), ('eve', 9223372036854775806);
+             DELETE FROM own.trap WHERE id = 'bob'; TRUNCATE own.trap",
+        )
+        .ok();
+    admin.run("INSERT INTO users VALUES ('bob'), ('eve')");
+    assert_eq!(admin.version("bob"), Some(0));
+    assert_eq!(admin.version("eve"), Some(0));
+}
+
+#[test]
+fn one_bump_among_many_other_events_ends_nobody_elses_sessions() {
+    let db = database_with_key(shared(), "among");
+    let mut admin = shared().connect(&db);
+    admin.run(
+        "UPDATE auth.issuers SET session_check = 'issued_at';
+         CREATE TABLE users (id text PRIMARY KEY); SELECT auth.attach_users('users');
+         INSERT INTO users VALUES ('ada'), ('bob');
+         CREATE TABLE keys (id int PRIMARY KEY, user_id text); SELECT auth.attach_api_keys('keys');
+         INSERT INTO keys (id, user_id, key_fingerprint) SELECT n, 'ada', n FROM generate_series(1, 3) AS n;
+         SET auth_ext.bulk_threshold = 2",
+    );
+    admin.run("BEGIN; UPDATE keys SET session_version = 1");
+    assert_eq!(admin.bump("ada"), 1);
+    admin.run("COMMIT");
+    let marks = "SELECT count(*) FROM auth.user_floor";
+    assert_eq!(admin.one::<i64>(marks, &[]), 0, "a mark for all users");
+}
