@@ -14,15 +14,21 @@ mod app;
 mod cluster;
 mod expect;
 mod listener;
+mod mint;
 mod place;
+mod race;
 mod readme;
+mod service;
 mod standby;
 
 pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
 pub use cluster::{Cluster, Setup, shared};
 pub use expect::{assert_reason, refused};
 pub use listener::Listener;
+pub use mint::{Mint, seconds};
+pub use race::{Outcome, attempt, no, race, second};
 pub use readme::{Block, readme_blocks};
+pub use service::service;
 
 // So that tests need no dependency of their own for what the harness speaks in.
 pub use postgres::{self, Client, error::DbError};
