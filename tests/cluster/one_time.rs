@@ -23,7 +23,12 @@ fn a_token_is_43_url_safe_characters_and_only_its_hash_is_stored_with_address_an
     let sql = "SELECT auth.issue_one_time_token('41', 'password_reset', ip => '203.0.113.7', user_agent => 'Mozilla/5.0')";
     let token: String = a.one(sql, &[]);
     assert_eq!(token.len(), 43);
-    assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{token}");
+    assert!(
+        token
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+        "{token}"
+    );
     let row: String = a.one("SELECT t::text FROM auth.one_time_tokens AS t", &[]);
     assert!(!row.contains(&token), "{row}");
     let sql = "SELECT token_hash = encode(sha256(convert_to($1, 'UTF8')), 'hex') AND host(ip_address) = '203.0.113.7'
@@ -92,7 +97,9 @@ fn of_tokens_issued_at_once_one_is_left() {
     let app = App::new(shared(), "issued");
     let tokens = race(&app, 20, |_, client| reset(client, app.ada));
     let mut a = app.connect();
-    let valid = tokens.iter().filter(|token| asked(&mut a, VALIDATE, token).is_some());
+    let valid = tokens
+        .iter()
+        .filter(|token| asked(&mut a, VALIDATE, token).is_some());
     assert_eq!(valid.count(), 1);
 }
 
@@ -106,13 +113,21 @@ fn a_token_that_is_issued_while_the_older_is_being_consumed_is_good() {
         assert!(asked(&mut a, CONSUME, &old).is_some());
         let new = second(&app, &mut a, end, |b| reset(b, app.ada));
         assert_eq!(asked(&mut a, CONSUME, &old), None, "{end}");
-        assert_eq!(asked(&mut a, CONSUME, &new).as_deref(), Some(app.ada), "{end}");
+        assert_eq!(
+            asked(&mut a, CONSUME, &new).as_deref(),
+            Some(app.ada),
+            "{end}"
+        );
         // And the other way round.
         let old = reset(&mut a, app.ada);
         a.run("BEGIN");
         let new = reset(&mut a, app.ada);
         let got = second(&app, &mut a, end, |b| asked(b, CONSUME, &old));
-        let (old_is, new_is) = if end == "COMMIT" { (None, Some(app.ada)) } else { (Some(app.ada), None) };
+        let (old_is, new_is) = if end == "COMMIT" {
+            (None, Some(app.ada))
+        } else {
+            (Some(app.ada), None)
+        };
         assert_eq!(got.as_deref(), old_is, "{end}");
         assert_eq!(asked(&mut a, CONSUME, &new).as_deref(), new_is, "{end}");
     }
@@ -123,16 +138,31 @@ fn a_token_is_for_its_purpose() {
     let app = App::new(shared(), "purpose");
     let mut a = app.connect();
     let token = reset(&mut a, app.ada);
-    for purpose in ["email_verification", "PASSWORD_RESET", "", "password_reset "] {
+    for purpose in [
+        "email_verification",
+        "PASSWORD_RESET",
+        "",
+        "password_reset ",
+    ] {
         for function in ["validate", "consume"] {
             let sql = format!("SELECT auth.{function}_one_time_token($1, $2)");
-            assert_eq!(a.one::<Option<String>>(&sql, &[&token, &purpose]), None, "{purpose}");
+            assert_eq!(
+                a.one::<Option<String>>(&sql, &[&token, &purpose]),
+                None,
+                "{purpose}"
+            );
         }
     }
     for nobodys in ["", "x", "é", &token[1..], &"x".repeat(100_000)] {
         assert_eq!(asked(&mut a, CONSUME, nobodys), None);
     }
-    assert_eq!(a.one::<Option<String>>("SELECT auth.consume_one_time_token(NULL, 'password_reset')", &[]), None);
+    assert_eq!(
+        a.one::<Option<String>>(
+            "SELECT auth.consume_one_time_token(NULL, 'password_reset')",
+            &[]
+        ),
+        None
+    );
     assert_eq!(asked(&mut a, CONSUME, &token).as_deref(), Some(app.ada));
 }
 
@@ -146,11 +176,20 @@ fn a_token_lives_as_long_as_its_purpose_says_or_the_caller() {
         ("'password_reset', '10 minutes'", 600.0),
         ("'invitation', '7 days'", 604_800.0),
     ] {
-        a.run(&format!("DELETE FROM auth.one_time_tokens; SELECT auth.issue_one_time_token('41', {arguments})"));
+        a.run(&format!(
+            "DELETE FROM auth.one_time_tokens; SELECT auth.issue_one_time_token('41', {arguments})"
+        ));
         let sql = "SELECT abs(extract(epoch FROM expires_at - clock_timestamp())::float8 - $1) < 30 FROM auth.one_time_tokens";
         assert!(a.one::<bool>(sql, &[&seconds]), "{arguments}");
     }
-    for arguments in ["'invitation'", "'password_reset', '0'", "'x', '-1 s'", "''", "NULL", "'', '1 h'"] {
+    for arguments in [
+        "'invitation'",
+        "'password_reset', '0'",
+        "'x', '-1 s'",
+        "''",
+        "NULL",
+        "'', '1 h'",
+    ] {
         let sql = format!("SELECT auth.issue_one_time_token('41', {arguments})");
         refused(a.query(&sql, &[]), "22023", None);
     }
@@ -203,15 +242,21 @@ fn consuming_a_password_reset_leaves_the_version_to_the_change_of_the_password()
     a.run("UPDATE users SET email = 'new hash' WHERE id = 41");
     assert_eq!(a.version(app.ada), Some(1));
     assert_eq!(a.verdict(&session), "session_version_mismatch");
-    let event = json!({"v": 1, "kind": "user", "id": "41", "session_version": 1, "reason": "updated"});
+    let event =
+        json!({"v": 1, "kind": "user", "id": "41", "session_version": 1, "reason": "updated"});
     assert_eq!(listener.events(), [event]);
     // Both in one transaction, as the application does it: all or nothing.
     let session = a.issue(app.ada);
     let token = reset(&mut a, app.ada);
-    for (end, verdict) in [("ROLLBACK", "valid"), ("COMMIT", "session_version_mismatch")] {
+    for (end, verdict) in [
+        ("ROLLBACK", "valid"),
+        ("COMMIT", "session_version_mismatch"),
+    ] {
         a.run("BEGIN");
         assert_eq!(asked(&mut a, CONSUME, &token).as_deref(), Some(app.ada));
-        a.run(&format!("UPDATE users SET email = 'newer hash' WHERE id = 41; {end}"));
+        a.run(&format!(
+            "UPDATE users SET email = 'newer hash' WHERE id = 41; {end}"
+        ));
         assert_eq!(a.verdict(&session), verdict);
     }
 }
@@ -230,7 +275,10 @@ fn prune_removes_expired_unused_tokens_and_those_used_30_days_ago() {
     );
     assert_eq!(a.one::<i64>("SELECT auth.prune()", &[]), 2);
     let left = "SELECT string_agg(token_hash, ', ' ORDER BY user_id) FROM auth.one_time_tokens";
-    assert_eq!(a.one::<String>(left, &[]), "open, used 29 days ago, used, not expired");
+    assert_eq!(
+        a.one::<String>(left, &[]),
+        "open, used 29 days ago, used, not expired"
+    );
     assert_eq!(a.one::<i64>("SELECT auth.prune()", &[]), 0);
 }
 
@@ -246,6 +294,8 @@ fn prune_passes_over_what_another_transaction_has_locked() {
     b.run("SET lock_timeout = '5 s'");
     assert_eq!(b.one::<i64>("SELECT auth.prune()", &[]), 99);
     a.run("COMMIT");
-    let pruned = race(&app, 4, |_, client| client.one::<i64>("SELECT auth.prune()", &[]));
+    let pruned = race(&app, 4, |_, client| {
+        client.one::<i64>("SELECT auth.prune()", &[])
+    });
     assert_eq!(pruned.iter().sum::<i64>(), 1);
 }

@@ -26,7 +26,10 @@ fn kill_switch_version_revocation_and_deactivation_each_end_a_token_by_itself() 
     let levels = [
         (
             "issued_before_cutoff",
-            format!("UPDATE auth.issuers SET not_before = to_timestamp({})", now - 59),
+            format!(
+                "UPDATE auth.issuers SET not_before = to_timestamp({})",
+                now - 59
+            ),
             "UPDATE auth.issuers SET not_before = NULL",
             0,
         ),
@@ -41,7 +44,8 @@ fn kill_switch_version_revocation_and_deactivation_each_end_a_token_by_itself() 
         (
             "unknown_user",
             "ALTER TABLE users DISABLE TRIGGER USER; DELETE FROM users WHERE id = 41;
-             ALTER TABLE users ENABLE TRIGGER USER".to_owned(),
+             ALTER TABLE users ENABLE TRIGGER USER"
+                .to_owned(),
             "",
             1,
         ),
@@ -106,7 +110,9 @@ fn tokens_of_an_issuer_without_versions_are_revoked_and_refreshed_too() {
         let app = App::new(shared(), "sessionless");
         let mut a = app.connect();
         let mint = Mint::new(&mut a);
-        a.run(&format!("UPDATE auth.issuers SET session_check = '{check}'"));
+        a.run(&format!(
+            "UPDATE auth.issuers SET session_check = '{check}'"
+        ));
         let token = mint.token(&mut a, &json!({"sub": app.ada}));
         let new: String = a.one(REFRESH, &[&token]);
         assert_eq!(a.verdict(&token), "revoked", "{check}");
@@ -119,11 +125,18 @@ fn tokens_of_an_issuer_without_versions_are_revoked_and_refreshed_too() {
 
 #[test]
 fn open_sessions_see_a_revocation_with_their_next_statement_also_the_issuers_first() {
-    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "no transaction"] {
+    for level in [
+        "READ COMMITTED",
+        "REPEATABLE READ",
+        "SERIALIZABLE",
+        "no transaction",
+    ] {
         let app = App::new(shared(), "open");
         let (mut a, mut b) = (app.connect(), app.connect());
         let tokens: Vec<String> = (0..3).map(|_| a.issue(app.ada)).collect();
-        let check = b.prepare("SELECT coalesce(reason, 'valid') FROM auth.check_jwt($1::text)").unwrap();
+        let check = b
+            .prepare("SELECT coalesce(reason, 'valid') FROM auth.check_jwt($1::text)")
+            .unwrap();
         if level != "no transaction" {
             b.run(&format!("BEGIN ISOLATION LEVEL {level}"));
         }
@@ -137,7 +150,11 @@ fn open_sessions_see_a_revocation_with_their_next_statement_also_the_issuers_fir
             assert_eq!(said, "revoked", "{level}");
         }
         // Refusals end a transaction: the last one is tried alone.
-        assert_eq!(attempt(&mut b, REFRESH, &[&tokens[0]]), no("revoked"), "{level}");
+        assert_eq!(
+            attempt(&mut b, REFRESH, &[&tokens[0]]),
+            no("revoked"),
+            "{level}"
+        );
     }
 }
 
@@ -239,13 +256,19 @@ fn a_refresh_binds_to_the_device_that_is_given_and_keeps_the_binding_where_none_
     let app = App::new(shared(), "device");
     let mut a = app.connect();
     let refresh = "SELECT auth.refresh_jwt($1, $2)";
-    let (desk, phone) = (json!({"user_agent": "desk"}), json!({"user_agent": "phone"}));
+    let (desk, phone) = (
+        json!({"user_agent": "desk"}),
+        json!({"user_agent": "phone"}),
+    );
     let empty = json!({});
     let free = a.issue(app.ada);
     let bound: String = a.one(refresh, &[&free, &desk]);
     let hash = claims(&mut a, &bound)["device_hash"].clone();
     assert!(hash.is_string());
-    assert_eq!(attempt(&mut a, refresh, &[&bound, &phone]), no("device_mismatch"));
+    assert_eq!(
+        attempt(&mut a, refresh, &[&bound, &phone]),
+        no("device_mismatch")
+    );
     assert_eq!(a.verdict(&bound), "valid", "a refusal ends nothing");
     let kept: String = a.one(REFRESH, &[&bound]);
     assert_eq!(claims(&mut a, &kept)["device_hash"], hash);
@@ -283,17 +306,28 @@ fn the_applications_role_needs_only_execute() {
     let sso = "SELECT token FROM auth.complete_sso(auth.exchange_sso_token(auth.issue_sso_token('41'), 'app'))";
     let token: String = b.one(sso, &[]);
     assert_eq!(b.verdict(&token), "valid");
-    let once: String = b.one("SELECT auth.issue_one_time_token('41', 'password_reset')", &[]);
+    let once: String = b.one(
+        "SELECT auth.issue_one_time_token('41', 'password_reset')",
+        &[],
+    );
     let consume = "SELECT auth.consume_one_time_token($1, 'password_reset')";
     assert_eq!(b.one::<String>(consume, &[&once]), "41");
     let made = "SELECT id, key FROM auth.create_api_key('41', 'mine')";
     let row = &b.rows(made, &[])[0];
     let (id, key): (String, String) = (row.get(0), row.get(1));
-    assert_eq!(b.one::<String>("SELECT id FROM auth.verify_api_key($1)", &[&key]), id);
+    assert_eq!(
+        b.one::<String>("SELECT id FROM auth.verify_api_key($1)", &[&key]),
+        id
+    );
     assert!(a.one::<bool>("SELECT last_used_at IS NOT NULL FROM keys", &[]));
     assert!(b.one::<bool>("SELECT auth.revoke_api_key($1)", &[&id]));
     b.one::<i64>("SELECT auth.prune()", &[]);
-    for table in ["revoked_tokens", "revoking_issuers", "sso_handoffs", "one_time_tokens"] {
+    for table in [
+        "revoked_tokens",
+        "revoking_issuers",
+        "sso_handoffs",
+        "one_time_tokens",
+    ] {
         refused(b.query(&format!("TABLE auth.{table}"), &[]), "42501", None);
     }
 }

@@ -36,7 +36,10 @@ fn an_sso_token_of_five_minutes_becomes_a_hand_off_becomes_an_access_token() {
         let row = &a.rows(sql, &[&handoff, &device])[0];
         let [token, user, target, url]: [String; 4] = std::array::from_fn(|n| row.get(n));
         assert_eq!(user, app.ada);
-        assert_eq!((target.as_str(), url.as_str()), ("shop", "https://shop.example.com/?a=b"));
+        assert_eq!(
+            (target.as_str(), url.as_str()),
+            ("shop", "https://shop.example.com/?a=b")
+        );
         assert_eq!(a.verdict(&token), "valid");
         let claims: Value = a.one("SELECT auth.verify_jwt($1)", &[&token]);
         assert_eq!(claims["sub"], app.ada);
@@ -73,7 +76,11 @@ fn each_step_is_taken_once_and_then_says_revoked() {
     assert_eq!(attempt(&mut a, COMPLETE, &[&None::<&str>]), no("malformed"));
     assert_eq!(attempt(&mut a, EXCHANGE, &[&None::<&str>]), no("malformed"));
     let token = sso(&mut a, app.ada);
-    refused(a.query("SELECT auth.exchange_sso_token($1, NULL)", &[&token]), "22023", None);
+    refused(
+        a.query("SELECT auth.exchange_sso_token($1, NULL)", &[&token]),
+        "22023",
+        None,
+    );
     assert!(attempt(&mut a, EXCHANGE, &[&token]).is_ok());
 }
 
@@ -87,7 +94,10 @@ fn of_fifty_callers_one_gets_each_step() {
         let outcomes = race(&app, 50, |_, client| attempt(client, step, &[&given]));
         let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
         assert_eq!(won.len(), 1, "{step}");
-        assert!(lost.iter().all(|outcome| *outcome == no("revoked")), "{lost:?}");
+        assert!(
+            lost.iter().all(|outcome| *outcome == no("revoked")),
+            "{lost:?}"
+        );
         given = won[0].clone().unwrap().unwrap();
     }
     assert_eq!(a.verdict(&given), "valid");
@@ -120,15 +130,33 @@ fn the_version_and_the_user_are_looked_at_in_each_step() {
         let mut a = app.connect();
         let (token, handoff) = (sso(&mut a, app.ada), handoff(&mut a, app.ada));
         a.bump(app.ada);
-        assert_eq!(attempt(&mut a, EXCHANGE, &[&token]), no("session_version_mismatch"));
-        assert_eq!(attempt(&mut a, COMPLETE, &[&handoff]), no("session_version_mismatch"));
+        assert_eq!(
+            attempt(&mut a, EXCHANGE, &[&token]),
+            no("session_version_mismatch")
+        );
+        assert_eq!(
+            attempt(&mut a, COMPLETE, &[&handoff]),
+            no("session_version_mismatch")
+        );
     }
     for (end, reason) in [
-        ("UPDATE users SET is_active = false WHERE id = 41", "inactive_user"),
-        ("UPDATE users SET is_active = NOT is_active WHERE id = 41; UPDATE users SET is_active = true", "session_version_mismatch"),
+        (
+            "UPDATE users SET is_active = false WHERE id = 41",
+            "inactive_user",
+        ),
+        (
+            "UPDATE users SET is_active = NOT is_active WHERE id = 41; UPDATE users SET is_active = true",
+            "session_version_mismatch",
+        ),
         ("DELETE FROM users WHERE id = 41", "unknown_user"),
-        ("DELETE FROM users WHERE id = 41; INSERT INTO users (id) VALUES (41)", "session_version_mismatch"),
-        ("UPDATE auth.issuers SET not_before = clock_timestamp() + interval '1 s'", "issued_before_cutoff"),
+        (
+            "DELETE FROM users WHERE id = 41; INSERT INTO users (id) VALUES (41)",
+            "session_version_mismatch",
+        ),
+        (
+            "UPDATE auth.issuers SET not_before = clock_timestamp() + interval '1 s'",
+            "issued_before_cutoff",
+        ),
     ] {
         let app = App::new(shared(), "between");
         let mut a = app.connect();
@@ -147,7 +175,10 @@ fn the_change_is_seen_by_a_step_in_a_transaction_that_began_before_it() {
     for (step, given) in [(EXCHANGE, &token), (COMPLETE, &handoff)] {
         b.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM users");
         a.bump(app.ada);
-        assert_eq!(attempt(&mut b, step, &[given]), no("session_version_mismatch"));
+        assert_eq!(
+            attempt(&mut b, step, &[given]),
+            no("session_version_mismatch")
+        );
         b.run("ROLLBACK");
     }
 }
@@ -178,7 +209,10 @@ fn a_token_of_one_purpose_is_refused_by_every_other() {
     let mint = Mint::new(&mut a);
     let access = a.issue(app.ada);
     let legacy = mint.token(&mut a, &json!({"sub": "41", "sso": true, "token_id": "t"}));
-    let untyped = mint.token(&mut a, &json!({"sub": "41", "sso": true, "token_id": "t", "jti": null}));
+    let untyped = mint.token(
+        &mut a,
+        &json!({"sub": "41", "sso": true, "token_id": "t", "jti": null}),
+    );
     let sso = sso(&mut a, app.ada);
     for token in [&sso, &legacy, &untyped] {
         for sql in [
@@ -194,10 +228,16 @@ fn a_token_of_one_purpose_is_refused_by_every_other() {
     for token in [&access, &legacy, &untyped] {
         assert_eq!(attempt(&mut a, EXCHANGE, &[token]), no("wrong_purpose"));
     }
-    assert!(attempt(&mut a, EXCHANGE, &[&sso]).is_ok(), "no refusal has consumed it");
+    assert!(
+        attempt(&mut a, EXCHANGE, &[&sso]).is_ok(),
+        "no refusal has consumed it"
+    );
     let ordinary = mint.token(&mut a, &json!({"sub": "41", "sso": false}));
     assert_eq!(a.verdict(&ordinary), "valid");
-    let error = a.query("SELECT auth.issue_jwt('41', claims => '{\"sso\":true}')", &[]);
+    let error = a.query(
+        "SELECT auth.issue_jwt('41', claims => '{\"sso\":true}')",
+        &[],
+    );
     refused(error, "22023", None);
 }
 
@@ -207,11 +247,28 @@ fn an_sso_token_is_for_an_active_known_user() {
     let mut a = app.connect();
     a.run("UPDATE users SET is_active = false WHERE id = 42");
     let issue = "SELECT auth.issue_sso_token($1)";
-    for (user, reason) in [(Some(app.bob), "inactive_user"), (Some("7"), "unknown_user"), (Some("x"), "unknown_user"), (Some(""), "unknown_user"), (None, "unknown_user")] {
+    for (user, reason) in [
+        (Some(app.bob), "inactive_user"),
+        (Some("7"), "unknown_user"),
+        (Some("x"), "unknown_user"),
+        (Some(""), "unknown_user"),
+        (None, "unknown_user"),
+    ] {
         assert_eq!(attempt(&mut a, issue, &[&user]), no(reason));
     }
-    refused(a.query("SELECT auth.issue_sso_token('41', 'nobody')", &[]), "22023", None);
-    assert!(attempt(&mut a, "SELECT auth.issue_sso_token('41', $1)", &[&auth_ext_tests::ISSUER]).is_ok());
+    refused(
+        a.query("SELECT auth.issue_sso_token('41', 'nobody')", &[]),
+        "22023",
+        None,
+    );
+    assert!(
+        attempt(
+            &mut a,
+            "SELECT auth.issue_sso_token('41', $1)",
+            &[&auth_ext_tests::ISSUER]
+        )
+        .is_ok()
+    );
 }
 
 #[test]
