@@ -44,6 +44,8 @@ pub fn current() -> Rc<Attached> {
             {
                 return attached;
             }
+            // Should the reading be cancelled, nothing old must pass for fresh.
+            CACHE.set(None);
             let configuration = [
                 catalog::auth_relation(c"attached_tables"),
                 catalog::auth_relation(c"user_floor"),

@@ -58,6 +58,8 @@ pub fn current() -> Result<Rc<Trust>> {
             {
                 return Ok(trust);
             }
+            // Should the reading be cancelled, nothing old must pass for fresh.
+            CACHE.set(None);
             watch.begin(vec![
                 catalog::auth_relation(c"issuers"),
                 catalog::auth_relation(c"signing_key_store"),

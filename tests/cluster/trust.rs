@@ -358,3 +358,19 @@ fn two_sessions_that_insert_the_first_issuer_at_once_both_succeed() {
     let defaults: i64 = a.one("SELECT count(*) FROM auth.issuers WHERE is_default", &[]);
     assert_eq!(defaults, 1);
 }
+
+#[test]
+fn a_cancelled_look_at_the_keys_does_not_leave_old_ones_in_trust() {
+    let app = App::new(shared(), "cancelled");
+    let (mut a, mut open, mut blocker) = (app.connect(), app.connect(), app.connect());
+    let token = a.issue(app.ada);
+    assert_eq!(open.verdict(&token), "valid");
+    a.run("SELECT auth.retire_signing_key(kid) FROM auth.signing_keys");
+    blocker.run("BEGIN; LOCK TABLE auth.signing_key_store");
+    open.run("SET statement_timeout = '100ms'");
+    let cancelled = open.query("SELECT auth.verify_jwt($1)", &[&token]);
+    refused(cancelled, "57014", None);
+    blocker.run("ROLLBACK");
+    open.run("RESET statement_timeout");
+    assert_eq!(open.verdict(&token), "unknown_key");
+}

@@ -13,7 +13,6 @@ use crate::{App, Ask};
 pub type Outcome = Result<Option<String>, String>;
 
 /// A refusal with this reason.
-#[must_use]
 pub fn no(reason: &str) -> Outcome {
     Err(reason.to_owned())
 }
