@@ -3,6 +3,7 @@
 service.py rows             its users and API keys, as its tables hold them
 service.py sign             a token of the claims on standard input
 service.py decode           the claims of the token on standard input, or the name of the exception
+service.py hash             the bcrypt hash of the text {"plain"} at a cost of {"rounds"}
 service.py matches          does the stored hash {"hash"} hold for the text {"plain"}?
 service.py devices N SEED   random device fingerprints with their hashes
 
@@ -128,6 +129,8 @@ def main(command, *arguments):
         return jwt.encode(given, SECRET, algorithm="HS256")
     if command == "decode":
         return decode(given)
+    if command == "hash":
+        return hashed(given["plain"], given["rounds"])
     if command == "matches":
         return bcrypt.checkpw(given["plain"].encode(), given["hash"].encode())
     raise SystemExit(__doc__)

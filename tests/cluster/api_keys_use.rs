@@ -1,1 +1,361 @@
-//! To come.
+//! What the use of an API key writes down, where it doesn't, and whom it never makes wait; keys that are known by
+//! their bcrypt hash only.
+
+use std::time::{Duration, Instant};
+
+use auth_ext_tests::{
+    App, Ask, Client, Listener, attempt, json, no, race, second, service, shared,
+};
+
+const VERIFY: &str = "SELECT id FROM auth.verify_api_key($1)";
+const KEYS: &str =
+    "CREATE TABLE keys (id text PRIMARY KEY, user_id bigint NOT NULL, key_hash text, prefix text,
+     is_active boolean NOT NULL DEFAULT true, last_used_at timestamptz, expires_at timestamptz);
+     SELECT auth.attach_api_keys('keys')";
+
+fn create(client: &mut Client) -> String {
+    client.one("SELECT key FROM auth.create_api_key('41', 'x')", &[])
+}
+
+/// A key of the service's length that begins with `prefix`.
+fn plain(prefix: &str, digit: char) -> String {
+    let tail = 67 - prefix.len();
+    prefix.to_owned() + &digit.to_string().repeat(tail)
+}
+
+/// A row without a fingerprint. The hash is of a low cost, so that a test is quick.
+fn insert_hashed(client: &mut Client, id: &str, key: &str, hash: &str) {
+    let sql = "INSERT INTO keys (id, user_id, key_hash, prefix) VALUES ($1, 41, $2, left($3, 8))";
+    client.execute(sql, &[&id, &hash, &key]).unwrap();
+}
+
+/// bcrypt, as pgcrypto or any library would write it: by Python's.
+fn bcrypt(key: &str) -> String {
+    let hash = service(&["hash"], &json!({"plain": key, "rounds": 4}));
+    hash.as_str().unwrap().to_owned()
+}
+
+fn used(client: &mut Client) -> Option<String> {
+    client.one("SELECT last_used_at::text FROM keys", &[])
+}
+
+fn fingerprint(client: &mut Client, id: &str) -> Option<String> {
+    client.one("SELECT key_fingerprint FROM keys WHERE id = $1", &[&id])
+}
+
+#[test]
+fn the_use_of_a_key_is_written_down_at_most_once_a_minute() {
+    let app = App::new(shared(), "minute");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = create(&mut a);
+    assert_eq!(used(&mut a), None);
+    attempt(&mut a, VERIFY, &[&key]).unwrap();
+    let first = used(&mut a);
+    assert!(first.is_some());
+    let place = "SELECT ctid::text FROM keys";
+    let row: String = a.one(place, &[]);
+    for _ in 0..100 {
+        attempt(&mut a, VERIFY, &[&key]).unwrap();
+    }
+    assert_eq!(used(&mut a), first);
+    assert_eq!(
+        a.one::<String>(place, &[]),
+        row,
+        "the row was not even written"
+    );
+    for (age, written) in [("50 s", false), ("61 s", true)] {
+        a.run(&format!(
+            "UPDATE keys SET last_used_at = clock_timestamp() - interval '{age}'"
+        ));
+        let before = used(&mut a);
+        attempt(&mut a, VERIFY, &[&key]).unwrap();
+        assert_eq!(used(&mut a) != before, written, "{age}");
+    }
+    a.run("UPDATE keys SET last_used_at = NULL");
+    let checked: bool = a.one("SELECT valid FROM auth.check_api_key($1)", &[&key]);
+    assert!(checked);
+    assert_eq!(used(&mut a), None, "check never writes");
+    a.run("BEGIN");
+    attempt(&mut a, VERIFY, &[&key]).unwrap();
+    assert!(used(&mut a).is_some());
+    a.run("ROLLBACK");
+    assert_eq!(used(&mut a), None);
+}
+
+#[test]
+fn where_a_write_would_fail_or_make_the_caller_fail_the_use_is_not_written_down() {
+    let app = App::new(shared(), "skipped");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = create(&mut a);
+    for begin in [
+        "BEGIN READ ONLY",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    ] {
+        a.run(begin);
+        attempt(&mut a, VERIFY, &[&key]).unwrap();
+        a.run("COMMIT");
+        assert_eq!(used(&mut a), None, "{begin}");
+    }
+    a.run("UPDATE keys SET key_fingerprint = NULL");
+    a.run("BEGIN READ ONLY");
+    attempt(&mut a, VERIFY, &[&key]).unwrap();
+    a.run("COMMIT");
+    assert_eq!(
+        a.one::<i64>("SELECT count(key_fingerprint) FROM keys", &[]),
+        0
+    );
+    attempt(&mut a, VERIFY, &[&key]).unwrap();
+    assert_eq!(
+        a.one::<i64>("SELECT count(key_fingerprint) FROM keys", &[]),
+        1
+    );
+    assert!(used(&mut a).is_some());
+}
+
+#[test]
+fn a_key_whose_row_somebody_else_has_locked_is_verified_without_waiting() {
+    let app = App::new(shared(), "locked");
+    let (mut a, mut b) = (app.connect(), app.connect());
+    a.run(KEYS);
+    let key = create(&mut a);
+    b.run("SET lock_timeout = '5 s'");
+    for lock in [
+        "SELECT FROM keys FOR UPDATE",
+        "UPDATE keys SET last_used_at = clock_timestamp() - interval '1 hour'",
+        "UPDATE keys SET is_active = false",
+        "SELECT FROM auth.verify_api_key((SELECT key FROM k))",
+    ] {
+        a.run("UPDATE keys SET last_used_at = NULL, is_active = true");
+        a.run("BEGIN");
+        a.run(&format!(
+            "CREATE TEMP TABLE k ON COMMIT DROP AS SELECT '{key}'::text AS key"
+        ));
+        a.run(lock);
+        let started = Instant::now();
+        assert!(attempt(&mut b, VERIFY, &[&key]).is_ok(), "{lock}");
+        assert!(started.elapsed() < Duration::from_secs(4), "{lock}");
+        a.run("ROLLBACK");
+    }
+    // Nobody deadlocks or is refused, also when the key was never used before.
+    a.run("UPDATE keys SET last_used_at = NULL");
+    let outcomes = race(&app, 20, |_, client| attempt(client, VERIFY, &[&key]));
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(used(&mut a).is_some());
+}
+
+#[test]
+fn a_key_that_is_deactivated_while_it_is_being_used_does_not_stay_active() {
+    let app = App::new(shared(), "lost_update");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = create(&mut a);
+    a.run("BEGIN");
+    attempt(&mut a, VERIFY, &[&key]).unwrap();
+    let off = second(&app, &mut a, "COMMIT", |b| {
+        b.execute("UPDATE keys SET is_active = false", &[]).unwrap()
+    });
+    assert_eq!(off, 1);
+    assert_eq!(attempt(&mut a, VERIFY, &[&key]), no("inactive_api_key"));
+}
+
+#[test]
+fn a_row_without_a_fingerprint_is_found_by_its_hash_and_has_one_afterwards() {
+    let app = App::new(shared(), "fill");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = plain("rfs12345", 'a');
+    insert_hashed(&mut a, "old", &key, &bcrypt(&key));
+    let mut listener = Listener::on(app.connect(), "auth_invalidation");
+    assert_eq!(
+        attempt(&mut a, VERIFY, &[&plain("rfs12345", 'b')]),
+        no("unknown_api_key")
+    );
+    assert_eq!(fingerprint(&mut a, "old"), None);
+    a.run("BEGIN");
+    assert_eq!(attempt(&mut a, VERIFY, &[&key]), Ok(Some("old".to_owned())));
+    a.run("ROLLBACK");
+    assert_eq!(fingerprint(&mut a, "old"), None);
+    assert_eq!(attempt(&mut a, VERIFY, &[&key]), Ok(Some("old".to_owned())));
+    let sha256: String = a.one("SELECT auth.api_key_fingerprint($1)", &[&key]);
+    assert_eq!(fingerprint(&mut a, "old"), Some(sha256));
+    assert!(used(&mut a).is_some());
+    assert_eq!(
+        listener.payloads(),
+        Vec::<String>::new(),
+        "no cache could hold it"
+    );
+    // From now on the fingerprint alone decides.
+    a.run("UPDATE keys SET key_hash = 'x'");
+    assert!(attempt(&mut a, VERIFY, &[&key]).is_ok());
+    let outcomes = {
+        a.run("UPDATE keys SET key_fingerprint = NULL");
+        let hash = bcrypt(&key);
+        a.execute("UPDATE keys SET key_hash = $1", &[&hash])
+            .unwrap();
+        race(&app, 10, |_, client| attempt(client, VERIFY, &[&key]))
+    };
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+}
+
+#[test]
+fn a_row_that_does_not_hold_is_refused_by_its_own_reason_when_found_by_its_hash() {
+    let app = App::new(shared(), "states");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = plain("rfs12345", 'a');
+    insert_hashed(&mut a, "old", &key, &bcrypt(&key));
+    for (change, reason) in [
+        ("UPDATE keys SET is_active = false", "inactive_api_key"),
+        (
+            "UPDATE keys SET is_active = true, expires_at = '2000-01-01'",
+            "expired_api_key",
+        ),
+        (
+            "UPDATE keys SET expires_at = NULL; UPDATE users SET is_active = false",
+            "inactive_user",
+        ),
+        ("UPDATE keys SET user_id = 7", "unknown_user"),
+    ] {
+        a.run(change);
+        assert_eq!(attempt(&mut a, VERIFY, &[&key]), no(reason), "{change}");
+        assert_eq!(fingerprint(&mut a, "old"), None, "{change}");
+    }
+}
+
+#[test]
+fn several_rows_of_one_prefix_are_told_apart() {
+    let app = App::new(shared(), "several");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let keys: Vec<String> = "01234"
+        .chars()
+        .map(|digit| plain("rfs12345", digit))
+        .collect();
+    for (n, key) in keys.iter().enumerate() {
+        insert_hashed(&mut a, &n.to_string(), key, &bcrypt(key));
+    }
+    for (n, key) in keys.iter().enumerate().rev() {
+        assert_eq!(attempt(&mut a, VERIFY, &[key]), Ok(Some(n.to_string())));
+    }
+    let filled = "SELECT count(DISTINCT key_fingerprint) FROM keys";
+    assert_eq!(a.one::<i64>(filled, &[]), 5);
+}
+
+#[test]
+fn ended_keys_and_those_whose_hash_is_none_do_not_stand_in_the_way_of_one_that_holds() {
+    let app = App::new(shared(), "crowd");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = plain("rfs12345", 'a');
+    let hash = bcrypt(&plain("rfs12345", 'b'));
+    for n in 0..20 {
+        insert_hashed(&mut a, &format!("ended {n}"), &key, &hash);
+        insert_hashed(&mut a, &format!("malformed {n}"), &key, "$2b$12$x");
+    }
+    a.run("UPDATE keys SET is_active = false WHERE id LIKE 'ended%'");
+    insert_hashed(&mut a, "good", &key, &bcrypt(&key));
+    assert_eq!(
+        attempt(&mut a, VERIFY, &[&key]),
+        Ok(Some("good".to_owned()))
+    );
+}
+
+#[test]
+fn many_rows_of_one_prefix_cost_a_bounded_time() {
+    let app = App::new(shared(), "many");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = plain("rfs12345", 'a');
+    let hash = bcrypt(&plain("rfs12345", 'b'));
+    // 4 is the lowest cost; 10,000 of them are some twenty seconds.
+    a.execute(
+        "INSERT INTO keys (id, user_id, key_hash, prefix) SELECT n::text, 41, $1, 'rfs12345' FROM generate_series(1, 10000) AS n",
+        &[&hash],
+    )
+    .unwrap();
+    a.run("CREATE INDEX ON keys (prefix); ANALYZE keys");
+    let started = Instant::now();
+    assert_eq!(attempt(&mut a, VERIFY, &[&key]), no("unknown_api_key"));
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_malformed_or_expensive_hash_is_no_match_and_costs_nothing() {
+    let app = App::new(shared(), "malformed");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key = plain("rfs12345", 'a');
+    let good = bcrypt(&key);
+    let tail = &good[7..];
+    let started = Instant::now();
+    for hash in [
+        "",
+        "$",
+        "$$$$",
+        "$2b$",
+        "$2b$04$",
+        "$2b$12$x",
+        "x",
+        "é🙂",
+        &key,
+        &good[..59],
+        &format!("{good}x"),
+        &good.replace("$04$", "$4$"),
+        &good.replace("$04$", "$-4$"),
+        &good.replace("$04$", "$99999999999999999999$"),
+        &format!("$2b$31${tail}"),
+        &format!("$2b$30${tail}"),
+        &format!("$2b$17${tail}"),
+        &format!("$2b$00${tail}"),
+        &format!("$2b$99${tail}"),
+        &format!("$argon2id$v=19$m=65536,t=3,p=4${tail}"),
+        &"$2b$04$".repeat(10_000),
+        &good.replace('$', ""),
+        &good.to_uppercase(),
+    ] {
+        a.run("DELETE FROM keys");
+        insert_hashed(&mut a, "bad", &key, hash);
+        let shown: String = hash.chars().take(70).collect();
+        assert_eq!(
+            attempt(&mut a, VERIFY, &[&key]),
+            no("unknown_api_key"),
+            "{shown}"
+        );
+        assert_eq!(fingerprint(&mut a, "bad"), None, "{shown}");
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    for variant in ["2a", "2b", "2y"] {
+        a.run("DELETE FROM keys");
+        insert_hashed(&mut a, "good", &key, &format!("${variant}$04${tail}"));
+        assert!(attempt(&mut a, VERIFY, &[&key]).is_ok(), "{variant}");
+    }
+}
+
+#[test]
+fn a_key_longer_than_bcrypt_reads_is_not_known_by_its_first_72_bytes() {
+    let app = App::new(shared(), "longer");
+    let mut a = app.connect();
+    a.run(KEYS);
+    let key: String = a.one(
+        "SELECT key FROM auth.create_api_key('41', 'x', prefix => repeat('p', 32))",
+        &[],
+    );
+    assert_eq!(key.len(), 96);
+    let other_tail = format!("{}{}", &key[..80], "0".repeat(16));
+    a.run("UPDATE keys SET key_fingerprint = NULL");
+    assert_eq!(
+        attempt(&mut a, VERIFY, &[&other_tail]),
+        no("unknown_api_key")
+    );
+}

@@ -295,3 +295,38 @@ fn a_bump_inside_a_bump_has_its_own_reason_and_leaves_the_outer_ones() {
     a.run("SELECT auth.bump_session_version('ada', 'outer')");
     assert_eq!(listener.events(), [user("ada", 2, "outer")]);
 }
+
+#[test]
+fn a_logout_outlives_a_deletion_that_the_next_insertion_did_not_see() {
+    // Nothing makes the insertion wait for the deletion: the row is in another partition, or the key is checked late.
+    let late = "CREATE TABLE users (id text PRIMARY KEY DEFERRABLE INITIALLY DEFERRED)";
+    for (table, again) in [
+        (BY_REGION, "INSERT INTO users VALUES ('ada', 'us')"),
+        (late, "INSERT INTO users VALUES ('ada')"),
+    ] {
+        let db = database_with_key(shared(), "unseen");
+        let (mut a, mut b) = (shared().connect(&db), shared().connect(&db));
+        a.run(table);
+        a.run("SELECT auth.attach_users('users'); INSERT INTO users (id) VALUES ('ada')");
+        let token = a.issue("ada");
+        assert_eq!(a.bump("ada"), 1);
+        a.run("BEGIN; DELETE FROM users");
+        b.run("BEGIN");
+        b.run(again);
+        a.run("COMMIT");
+        b.run("COMMIT");
+        assert_eq!(a.verdict(&token), "session_version_mismatch");
+    }
+}
+
+#[test]
+fn a_logout_outlives_a_partition_that_is_dropped_and_made_again() {
+    let (mut a, _) = attached("dropped", BY_REGION, "INSERT INTO users VALUES ('ada')");
+    let token = a.issue("ada");
+    assert_eq!(a.bump("ada"), 1);
+    a.run(
+        "DROP TABLE eu; CREATE TABLE eu PARTITION OF users FOR VALUES IN ('eu');
+         INSERT INTO users VALUES ('ada')",
+    );
+    assert_eq!(a.verdict(&token), "session_version_mismatch");
+}

@@ -288,9 +288,9 @@ fn prune_passes_over_what_another_transaction_has_locked() {
     let (mut a, mut b) = (app.connect(), app.connect());
     a.run(
         "INSERT INTO auth.one_time_tokens (token_hash, user_id, purpose, expires_at)
-             SELECT n, n, 'p', now() - interval '1 s' FROM generate_series(1, 100) AS n;
-         BEGIN; SELECT FROM auth.one_time_tokens WHERE user_id = '7' FOR UPDATE",
+             SELECT n, n, 'p', now() - interval '1 s' FROM generate_series(1, 100) AS n",
     );
+    a.run("BEGIN; SELECT FROM auth.one_time_tokens WHERE user_id = '7' FOR UPDATE");
     b.run("SET lock_timeout = '5 s'");
     assert_eq!(b.one::<i64>("SELECT auth.prune()", &[]), 99);
     a.run("COMMIT");

@@ -331,3 +331,49 @@ fn the_applications_role_needs_only_execute() {
         refused(b.query(&format!("TABLE auth.{table}"), &[]), "42501", None);
     }
 }
+
+#[test]
+fn revocations_hand_offs_and_one_time_tokens_survive_a_dump_and_a_restore() {
+    let app = App::new(shared(), "dumped");
+    let mut a = app.connect();
+    let (gone, token) = (a.issue(app.ada), a.issue(app.ada));
+    revoke(&mut a, &gone);
+    let once: String = a.one(
+        "SELECT auth.issue_one_time_token('41', 'password_reset')",
+        &[],
+    );
+    let exchange = "SELECT auth.exchange_sso_token(auth.issue_sso_token('41'), 'app')";
+    let handoff: String = a.one(exchange, &[]);
+    let copy = shared().empty_database("restored");
+    shared().psql(&copy, &shared().dump(&app.db));
+    let mut b = shared().connect(&copy);
+    assert_eq!(b.verdict(&gone), "revoked");
+    assert_eq!(attempt(&mut b, REFRESH, &[&gone]), no("revoked"));
+    assert_eq!(b.verdict(&token), "valid");
+    let consume = "SELECT auth.consume_one_time_token($1, 'password_reset')";
+    assert_eq!(b.one::<String>(consume, &[&once]), "41");
+    assert!(
+        attempt(
+            &mut b,
+            "SELECT token FROM auth.complete_sso($1)",
+            &[&handoff]
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+#[ignore = "open: a revocation that was pruned cannot hold"]
+fn a_later_longer_grace_or_leeway_does_not_bring_a_revoked_token_back() {
+    let app = App::new(shared(), "longer_grace");
+    let mut a = app.connect();
+    let mint = Mint::new(&mut a);
+    let now = seconds(&mut a);
+    let token = mint.token(&mut a, &json!({"sub": app.ada, "iat": 1, "exp": now - 400}));
+    revoke(&mut a, &token);
+    a.one::<i64>("SELECT auth.prune()", &[]);
+    a.run("UPDATE auth.issuers SET refresh_grace = '1 hour'");
+    assert_eq!(attempt(&mut a, REFRESH, &[&token]), no("revoked"));
+    a.run("UPDATE auth.issuers SET leeway = '1 hour'");
+    assert_eq!(a.verdict(&token), "revoked");
+}
