@@ -36,9 +36,9 @@ CREATE TABLE auth.issuers (
     version_claim           text NOT NULL DEFAULT 'session_version'
                             CHECK (version_claim <> '' AND version_claim NOT IN ('iss', 'aud', 'exp', 'nbf', 'iat', 'jti', 'device_hash')),
     require_session_version boolean NOT NULL DEFAULT false,
-    leeway                  interval NOT NULL DEFAULT '0' CHECK (leeway BETWEEN '0' AND '1 day'),
-    token_ttl               interval NOT NULL DEFAULT '30 minutes' CHECK (token_ttl > '0' AND token_ttl <= '100 years'),
-    refresh_grace           interval NOT NULL DEFAULT '5 minutes' CHECK (refresh_grace BETWEEN '0' AND '100 years'),
+    leeway                  interval NOT NULL DEFAULT '0' CHECK (extract(epoch FROM leeway) BETWEEN 0 AND 86400),
+    token_ttl               interval NOT NULL DEFAULT '30 minutes' CHECK (extract(epoch FROM token_ttl) > 0 AND token_ttl <= '100 years'),
+    refresh_grace           interval NOT NULL DEFAULT '5 minutes' CHECK (extract(epoch FROM refresh_grace) >= 0 AND refresh_grace <= '100 years'),
     not_before              timestamptz,
     session_check           text NOT NULL DEFAULT 'version' CHECK (session_check IN ('version', 'issued_at', 'none')),
     is_default              boolean NOT NULL DEFAULT false,
@@ -143,9 +143,12 @@ CREATE TABLE auth.revoked_tokens (
 CREATE INDEX revoked_tokens_keep_until ON auth.revoked_tokens (keep_until);
 COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more. A jti over 1024 bytes is kept as its SHA-256.';
 
+-- Without a unique key: the first revocations of an issuer must not wait for one another, and a restore may
+-- bring the row twice. One or several say the same.
 CREATE TABLE auth.revoking_issuers (
-    issuer text PRIMARY KEY REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE
+    issuer text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE
 );
+ALTER TABLE auth.revoking_issuers REPLICA IDENTITY FULL;
 COMMENT ON TABLE auth.revoking_issuers IS 'Issuers of which a token was ever revoked: of the others none is looked up.';
 
 CREATE TABLE auth.sso_handoffs (

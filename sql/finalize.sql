@@ -27,7 +27,7 @@ CREATE FUNCTION auth.mark_revoking_issuer() RETURNS trigger
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM auth.revoking_issuers AS r WHERE r.issuer = NEW.issuer) THEN
-        INSERT INTO auth.revoking_issuers (issuer) VALUES (NEW.issuer) ON CONFLICT DO NOTHING;
+        INSERT INTO auth.revoking_issuers (issuer) VALUES (NEW.issuer);
     END IF;
     RETURN NULL;
 END

@@ -221,6 +221,8 @@ unsafe extern "C-unwind" fn hide_statement(error: *mut pg_sys::ErrorData) {
             {
                 error.hide_stmt = true;
                 error.hide_ctx = true;
+                // Of a deadlock: the statements of all who took part.
+                error.detail_log = core::ptr::null_mut();
             }
         }
         if let Some(next) = NEXT_LOG_HOOK.get() {

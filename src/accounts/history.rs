@@ -68,8 +68,7 @@ fn key(user_id: &str) -> Cow<'_, str> {
     }
 }
 
-/// Remembers that the sessions of a user ended now, and where a new row of that id would start (0 while the row
-/// is there).
+/// Remembers that the sessions of a user ended now, and where a new row of that id would start at least.
 pub fn remember(user_id: &str, next_version: i64) {
     let arguments = [
         key(user_id).into_owned().into_datum(),

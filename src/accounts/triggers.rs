@@ -15,6 +15,7 @@ use pgrx::{
 use super::history;
 use super::users::Users;
 use crate::error::{Error, Result, sql};
+use crate::flows::one_time;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::row::{RowPlace, TriggerRow};
 use crate::pg::transaction::{self, TransactionId};
@@ -262,7 +263,8 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     if !bumped {
         invalidation::record(event);
     } else if invalidation::record_user(event, 0) || needs_history() {
-        history::remember(&new.id, 0);
+        // With the version, should the row vanish without a trace (its partition dropped, say).
+        history::remember(&new.id, new.version);
     }
     Ok(())
 }
@@ -281,6 +283,7 @@ fn deleted(users: &Users, old: &State) {
     if invalidation::record_user(event, next_version) || needs_history() {
         history::remember(&old.id, next_version);
     }
+    one_time::end_of_user(&old.id);
 }
 
 /// Must each user of a bulk be remembered by itself? Only for issuers that compare `iat`; the others are
@@ -310,6 +313,7 @@ fn users_before_truncate<'a>(
                 settings::bulk_threshold()
             };
             history::remember_all(users, &truncated, threshold);
+            one_time::end_of_all();
             invalidation::record(Event::Flush);
         }
         Ok(())

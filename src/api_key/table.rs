@@ -7,6 +7,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
+use super::hash;
 use crate::accounts::IdType;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
@@ -92,7 +93,7 @@ impl TimeColumn {
         if self.has_zone {
             format!("k.{name}")
         } else {
-            format!("k.{name} AT TIME ZONE 'UTC'")
+            format!("(k.{name} AT TIME ZONE 'UTC')")
         }
     }
 
@@ -141,10 +142,16 @@ impl ApiKeys {
         };
         let hash = format!("k.{}::pg_catalog.text", quote_identifier(hash_column));
         let plan = self.plans.by_prefix.get_or_init(|| {
+            // Those that hold come first, so that ended ones don't stand in their way.
             let condition = format!(
-                "k.{} OPERATOR(pg_catalog.=) $1 AND k.{} IS NULL AND {hash} IS NOT NULL",
+                "k.{} OPERATOR(pg_catalog.=) $1 AND k.{} IS NULL
+                     AND {hash} OPERATOR(pg_catalog.~) '{}'
+                 ORDER BY {} DESC, coalesce({} OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp(), true) DESC",
                 quote_identifier(prefix_column),
                 quote_identifier(&self.fingerprint_column),
+                hash::PATTERN,
+                self.is_active(),
+                self.expires_at(),
             );
             self.prepare_select(&hash, &condition, &[pg_sys::TEXTOID], MAX_CANDIDATES)
         });
@@ -211,6 +218,21 @@ impl ApiKeys {
             .is_empty()
     }
 
+    /// The SQL expression that says whether a row is active.
+    fn is_active(&self) -> String {
+        match &self.active_column {
+            Some(column) => format!("(k.{} IS TRUE)", quote_identifier(column)),
+            None => "true".to_owned(),
+        }
+    }
+
+    /// The SQL expression of a row's end, a `timestamptz`.
+    fn expires_at(&self) -> String {
+        self.expires
+            .as_ref()
+            .map_or("NULL::pg_catalog.timestamptz".to_owned(), TimeColumn::read)
+    }
+
     fn prepare_select(
         &self,
         hash: &str,
@@ -218,10 +240,6 @@ impl ApiKeys {
         types: &[pg_sys::Oid],
         limit: i64,
     ) -> Plan {
-        let active = match &self.active_column {
-            Some(column) => format!("k.{} IS TRUE", quote_identifier(column)),
-            None => "true".to_owned(),
-        };
         let sql = format!(
             "SELECT k.{id}::pg_catalog.text, k.{user}::pg_catalog.text,
                     coalesce(k.{version}, 0)::pg_catalog.int8, {active}, {expires}, {hash}
@@ -229,10 +247,8 @@ impl ApiKeys {
             id = quote_identifier(&self.id_column),
             user = quote_identifier(&self.user_column),
             version = quote_identifier(&self.version_column),
-            expires = self
-                .expires
-                .as_ref()
-                .map_or("NULL".to_owned(), TimeColumn::read),
+            active = self.is_active(),
+            expires = self.expires_at(),
             table = self.table.as_source(),
         );
         let _acting = ActingAs::reader(self.table.owner);

@@ -34,6 +34,9 @@ pub fn find(keys: &ApiKeys, key: &str) -> Result<Found> {
 }
 
 fn find_by_hash(keys: &ApiKeys, key: &str) -> Option<KeyRow> {
+    if key.len() > hash::LONGEST_KEY {
+        return None;
+    }
     let prefix = key.get(..key.char_indices().nth(PREFIX_LENGTH)?.0)?;
     keys.candidates(prefix).into_iter().find(|row| {
         pgrx::check_for_interrupts!();

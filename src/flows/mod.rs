@@ -1,5 +1,5 @@
 //! Things that can be done once: single sign-on, one-time tokens; and the removal of what is over.
 
-mod one_time;
+pub mod one_time;
 mod prune;
 mod sso;

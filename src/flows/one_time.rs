@@ -6,8 +6,9 @@ use pgrx::prelude::*;
 
 use crate::accounts;
 use crate::error::{Error, Result, sql};
-use crate::pg::clock;
-use crate::pg::plan::{Sees, query, text};
+use crate::pg::acting::ActingAs;
+use crate::pg::plan::{Plan, Sees, query, text};
+use crate::pg::{catalog, clock};
 
 const HOUR: i64 = 3_600 * 1_000_000;
 
@@ -99,6 +100,31 @@ fn consume_one_time_token(token: &str, purpose: &str) -> Option<String> {
         .pop()
         .flatten())
     })
+}
+
+thread_local! {
+    static END_OF_USER: Plan = Plan::prepare(
+        "DELETE FROM auth.one_time_tokens AS t
+         WHERE pg_catalog.md5(t.user_id) OPERATOR(pg_catalog.=) pg_catalog.md5($1)
+           AND t.user_id OPERATOR(pg_catalog.=) $1 AND t.used_at IS NULL",
+        &[pg_sys::TEXTOID],
+    );
+}
+
+/// A deleted user's tokens end: the next user of that id is somebody else.
+pub fn end_of_user(user_id: &str) {
+    let _acting = ActingAs::writer(catalog::extension_owner(), None);
+    END_OF_USER.with(|plan| plan.run(Sees::Transaction, &[user_id.into_datum()], 0, |_| ()));
+}
+
+/// The same for users that are not known one by one.
+pub fn end_of_all() {
+    query(
+        Sees::Transaction,
+        "DELETE FROM auth.one_time_tokens WHERE used_at IS NULL",
+        &[],
+        |_| (),
+    );
 }
 
 /// Who could consume the token now: an active user's, unused, in time and of that purpose.
