@@ -11,6 +11,7 @@
 //! | [`accounts`] | the attached users table: binding, look-up, version bump, triggers |
 //! | [`token`] | decode → claims → session; verify, check, decode, issue |
 //! | [`api_key`] | the attached API-key table and key fingerprints |
+//! | [`identity`] | who is authenticated, for row-security policies |
 //! | [`flows`] | single sign-on, one-time tokens, pruning |
 //! | [`invalidation`] | events, collected in a transaction and sent when it commits |
 //! | [`pg`] | small safe wrappers around what PostgreSQL offers in C |
@@ -22,6 +23,7 @@ mod accounts;
 mod api_key;
 mod error;
 mod flows;
+mod identity;
 mod invalidation;
 mod pg;
 mod settings;
@@ -55,4 +57,5 @@ pub extern "C-unwind" fn _PG_init() {
     error::init();
     settings::init();
     pg::watch::init();
+    pg::hooks::init(identity::on_discard_all);
 }

@@ -42,11 +42,16 @@ impl IdType {
     pub fn datum(self, id: &str) -> Option<pg_sys::Datum> {
         match self {
             Self::Text => id.into_datum(),
-            Self::Uuid => Uuid::from_bytes(parse_uuid(id)?).into_datum(),
+            Self::Uuid => uuid(id)?.into_datum(),
             Self::Bigint => id.parse::<i64>().ok()?.into_datum(),
             Self::Integer => id.parse::<i32>().ok()?.into_datum(),
         }
     }
+}
+
+/// `id` as a UUID; None when it is none.
+pub fn uuid(id: &str) -> Option<Uuid> {
+    parse_uuid(id).map(Uuid::from_bytes)
 }
 
 /// A UUID with its hyphens or without, in any case (RFC 9562 section 4).

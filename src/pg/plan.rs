@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use pgrx::prelude::*;
 
-use super::acting::ActingAs;
+use super::{acting::ActingAs, snapshot};
 
 /// What a query sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,16 +80,12 @@ impl Plan {
             let status = unsafe {
                 let read_only = sees == Sees::Latest;
                 if read_only {
-                    // As ri_PerformCheck: a trigger must see what its own command has done.
-                    pg_sys::CommandCounterIncrement();
-                }
-                let snapshot = if read_only {
-                    pg_sys::GetLatestSnapshot()
-                } else {
-                    core::ptr::null_mut()
-                };
-                if read_only {
-                    pg_sys::PushActiveSnapshot(snapshot);
+                    // As ri_PerformCheck: a trigger must see what its own command has done. (Nothing is written in
+                    // parallel mode.)
+                    if !pg_sys::IsInParallelMode() {
+                        pg_sys::CommandCounterIncrement();
+                    }
+                    pg_sys::PushActiveSnapshot(snapshot::latest());
                 }
                 let status = pg_sys::SPI_execute_snapshot(
                     self.plan,
@@ -98,7 +94,7 @@ impl Plan {
                     if read_only {
                         pg_sys::GetActiveSnapshot()
                     } else {
-                        snapshot
+                        core::ptr::null_mut()
                     },
                     core::ptr::null_mut(),
                     read_only,
