@@ -88,7 +88,8 @@ pub fn current() -> Result<Option<Rc<Credential>>> {
     let holds = match &credential {
         Some(credential) => match credential.check(clock::now()) {
             Ok(()) => true,
-            Err(Error::Refused(_)) => false,
+            // Where nothing is set up any more, nothing would be verified either.
+            Err(Error::Refused(_) | Error::NotSetUp(..)) => false,
             Err(error) => return Err(error),
         },
         None => false,
