@@ -23,6 +23,7 @@ SELECT auth.user_id();
 COMMIT;
 
 -- A policy by its author, who knows one function.
+CREATE ROLE regress_auth_reader;
 CREATE TABLE docs (id int PRIMARY KEY, owner text NOT NULL, team int, body text);
 CREATE TABLE members (team int, user_id text, PRIMARY KEY (team, user_id));
 INSERT INTO docs SELECT n, CASE n % 100 WHEN 1 THEN 'alice' WHEN 2 THEN 'bob' ELSE 'user_' || n % 100 END, n % 50, 'x' FROM generate_series(1, 5000) AS n;
@@ -30,8 +31,8 @@ INSERT INTO members VALUES (7, 'alice'), (8, 'bob');
 CREATE INDEX docs_owner ON docs (owner);
 ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON docs USING (owner = auth.user_id());
-GRANT ALL ON docs, members TO regress_auth_app;
-GRANT USAGE ON SCHEMA spec TO regress_auth_app;
+GRANT ALL ON docs, members TO regress_auth_reader;
+GRANT USAGE ON SCHEMA spec TO regress_auth_reader;
 ANALYZE docs;
 
 -- A plan in the words of every version: what the InitPlan returns is called $0 or (InitPlan 1).col1.
@@ -46,8 +47,8 @@ BEGIN
 END
 $$;
 
-SET ROLE regress_auth_app;
 BEGIN;
+SET LOCAL ROLE regress_auth_reader;
 SELECT auth.authenticate(:'alice') ->> 'sub' AS sub;
 SELECT owner, count(*) FROM docs GROUP BY 1;
 -- One call a statement, used as an index condition; the same plan as the wrapped form.
@@ -109,3 +110,11 @@ ROLLBACK;
 -- Declared as they are.
 SELECT proname, provolatile, proparallel, proleakproof, proisstrict FROM pg_proc
 WHERE prosupport = 'auth.identity_support'::regproc ORDER BY 1;
+
+RESET client_min_messages;
+SELECT auth.detach_users();
+DROP TABLE docs, members, users;
+REVOKE USAGE ON SCHEMA spec FROM regress_auth_reader;
+DROP ROLE regress_auth_reader;
+DELETE FROM auth.issuers;
+DELETE FROM auth.user_history;
