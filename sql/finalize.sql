@@ -164,5 +164,5 @@ GRANT EXECUTE ON FUNCTION auth.jwks(text) TO PUBLIC;
 -- The caller's own identity.
 GRANT EXECUTE ON FUNCTION
     auth.authenticate(text, text), auth.authenticate_api_key(text, text), auth.logout(), auth.user_id(), auth.uid(),
-    auth.jwt(), auth.claim(text), auth.role(), auth.require_user(), auth.authenticate_request(), auth.pre_request()
+    auth.jwt(), auth.claim(text), auth.role(), auth.require_user(), auth.pre_request()
     TO PUBLIC;

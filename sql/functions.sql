@@ -344,7 +344,8 @@ COMMENT ON FUNCTION auth.authenticate_request() IS
 
 -- The SQLSTATE is none that C code of ours could raise.
 CREATE FUNCTION auth.pre_request() RETURNS void
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     refused record;
 BEGIN

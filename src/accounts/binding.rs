@@ -12,6 +12,7 @@ use super::users::Users;
 use crate::api_key::{ApiKeys, TimeColumn};
 use crate::error::{Error, Result};
 use crate::pg::plan::{self, Row, Sees};
+use crate::pg::probe::Probe;
 use crate::pg::{catalog, clock, watch};
 
 /// The attached tables.
@@ -194,7 +195,13 @@ impl Binding {
         let id_type = catalog::column(self.relation, &self.id_column)
             .and_then(|column| IdType::of(column.type_oid))
             .ok_or(Error::BROKEN_USERS)?;
+        let has_bigint_version = catalog::column(self.relation, &self.version_column)
+            .is_some_and(|column| column.type_oid == pg_sys::INT8OID);
+        let read: Vec<&str> = columns.into_iter().flatten().map(String::as_str).collect();
+        let probe = Probe::new(self.relation, &[&self.id_column], &read);
         Ok(Users {
+            probe,
+            has_bigint_version,
             relation: self.relation,
             table,
             id_column: self.id_column,

@@ -3,6 +3,8 @@
 use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 
+use crate::pg::probe::Slot;
+
 /// What an id column can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IdType {
@@ -35,6 +37,16 @@ impl IdType {
             Self::Uuid => pg_sys::UUIDOID,
             Self::Bigint => pg_sys::INT8OID,
             Self::Integer => pg_sys::INT4OID,
+        }
+    }
+
+    /// The id in column `n` of a row, as the type prints it.
+    pub fn print(self, row: &Slot<'_>, n: usize) -> Option<String> {
+        match self {
+            Self::Text => row.get::<String>(n),
+            Self::Uuid => row.get::<Uuid>(n).map(|id| id.to_string()),
+            Self::Bigint => row.get::<i64>(n).map(|id| id.to_string()),
+            Self::Integer => row.get::<i32>(n).map(|id| id.to_string()),
         }
     }
 

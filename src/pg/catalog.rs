@@ -90,6 +90,8 @@ pub fn is_partition_of(relation: pg_sys::Oid, root: pg_sys::Oid) -> bool {
 /// What the catalogs say of a column.
 #[derive(Clone, Copy)]
 pub struct Column {
+    /// Its number in the table, from 1.
+    pub number: i16,
     /// Its type, a domain resolved to what it is over.
     pub type_oid: pg_sys::Oid,
     /// Is it `GENERATED ALWAYS AS (…)`?
@@ -109,6 +111,7 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
         }
         let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
         let found = (form.attnum > 0).then(|| Column {
+            number: form.attnum,
             type_oid: pg_sys::getBaseType(form.atttypid),
             generated: form.attgenerated != 0,
             deterministic: form.attcollation == pg_sys::InvalidOid

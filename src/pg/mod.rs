@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod json;
 pub mod names;
 pub mod plan;
+pub mod probe;
 pub mod row;
 pub mod snapshot;
 pub mod transaction;

@@ -11,6 +11,7 @@ use jose::{
 
 use crate::error::{Error, Result, quoted};
 use crate::pg::plan::{self, Row, Sees};
+use crate::pg::probe::Probe;
 use crate::pg::{catalog, clock, watch};
 
 /// An issuer's rules and keys.
@@ -23,6 +24,8 @@ pub struct Issuer {
     pub refresh_grace: i64,
     /// Was any of its tokens ever revoked? If not, none is looked up.
     pub revokes: bool,
+    /// The way to a revocation without a plan.
+    pub revocations: Option<Rc<Probe>>,
     /// The keys that verify its tokens.
     pub keys: KeySet,
     active: OnceCell<Option<Rc<ActiveKey>>>,
@@ -64,6 +67,7 @@ pub fn current() -> Result<Rc<Trust>> {
                 catalog::auth_relation(c"issuers"),
                 catalog::auth_relation(c"signing_key_store"),
                 catalog::auth_relation(c"revoking_issuers"),
+                catalog::auth_relation(c"revoked_tokens"),
             ]);
             match Trust::read() {
                 Ok(trust) => CACHE.set(Some(Rc::new(trust))),
@@ -116,7 +120,16 @@ impl Trust {
             default: None,
             any_issued_at: false,
         };
-        for (mut issuer, is_default) in plan::query(Sees::Latest, ISSUERS, &[], read_issuer) {
+        let issuers = plan::query(Sees::Latest, ISSUERS, &[], read_issuer);
+        let revoked = catalog::auth_relation(c"revoked_tokens");
+        let revocations = issuers
+            .iter()
+            .any(|(issuer, _)| issuer.revokes)
+            .then(|| Probe::new(revoked, &["issuer", "jti"], &[]))
+            .flatten()
+            .map(Rc::new);
+        for (mut issuer, is_default) in issuers {
+            issuer.revocations.clone_from(&revocations);
             let name = issuer.rules.issuer.clone();
             issuer.keys = KeySet::new(keys.remove(&name).unwrap_or_default());
             trust.any_issued_at |= issuer.rules.session_check == SessionCheck::IssuedAt;
@@ -177,6 +190,7 @@ fn read_issuer(row: &Row) -> (Issuer, bool) {
         token_ttl: row.get(7).unwrap_or(0),
         refresh_grace: row.get(8).unwrap_or(0),
         revokes: row.get(12).unwrap_or(true),
+        revocations: None,
         keys: KeySet::new(Vec::new()),
         active: OnceCell::new(),
     };
