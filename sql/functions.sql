@@ -348,10 +348,22 @@ CREATE FUNCTION auth.pre_request() RETURNS void
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     refused record;
+    taken text := pg_catalog.current_setting('request.jwt.claims', true);
+    rewritten CONSTANT text[] := '{role,aud}';
 BEGIN
     SELECT * INTO refused FROM auth.authenticate_request() AS r WHERE r.reason IS NOT NULL;
     IF FOUND THEN
         RAISE SQLSTATE 'PT401' USING MESSAGE = refused.explanation, DETAIL = refused.reason;
+    END IF;
+    -- PostgREST may have taken its role from a token that is not the one shown to us: of several Authorization headers it
+    -- reads the first and passes the last on, and after Bearer it takes a tab for a space. Its role is its own, and an audience
+    -- of one it writes without the brackets.
+    IF taken OPERATOR(pg_catalog.<>) '' THEN
+        IF (taken::pg_catalog.jsonb OPERATOR(pg_catalog.-) rewritten) OPERATOR(pg_catalog.<>)
+            (coalesce(auth.jwt(), '{}') OPERATOR(pg_catalog.-) rewritten)
+        THEN
+            RAISE SQLSTATE 'PT401' USING MESSAGE = 'PostgREST has taken another token than the one it shows', DETAIL = 'malformed';
+        END IF;
     END IF;
 END
 $$;

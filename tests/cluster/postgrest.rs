@@ -116,6 +116,24 @@ fn a_bearer_token_reads_and_writes_its_own_rows_only() {
 }
 
 #[test]
+fn postgrest_needs_no_secret_of_ours_where_keys_are_pairs() {
+    let (app, mut admin, _) = notes();
+    let jwks: Value = admin.one("SELECT auth.jwks()", &[]);
+    let public = ("jwt-secret", &*jwks.to_string());
+    let postgrest = Postgrest::start(&app, &[PRE_REQUEST, public]);
+    let issue = "SELECT auth.issue_jwt($1, claims => '{\"role\":\"editor\"}')";
+    let ada: String = admin.one(issue, &[&app.ada]);
+    let request = Request::get("/rpc/whoami").bearer(&ada);
+    let me = whoami(&postgrest, &request);
+    assert_eq!(
+        (&me["user"], &me["role"]),
+        (&json!(app.ada), &json!("editor"))
+    );
+    admin.bump(app.ada);
+    assert_unauthorized(&postgrest.answer(&request), "session_version_mismatch");
+}
+
+#[test]
 fn without_a_bearer_token_nobody_is_authenticated() {
     let (app, ..) = notes();
     let postgrest = Postgrest::start(&app, SETTINGS);
@@ -183,6 +201,48 @@ fn a_token_that_ended_is_401_with_the_reason_though_postgrest_accepts_its_signat
         admin.run(undo);
     }
     assert_eq!(admin.one::<i64>("SELECT count(*) FROM notes", &[]), 3);
+}
+
+#[test]
+fn no_token_reaches_postgrest_past_us() {
+    let (app, mut admin, mint) = notes();
+    let postgrest = Postgrest::start(&app, SETTINGS);
+    let mut editor = |user: &str| mint.token(&mut admin, &json!({"sub": user, "role": "editor"}));
+    let (ended, bob) = (editor(app.ada), editor(app.bob));
+    admin.bump(app.ada);
+    let me = Request::get("/rpc/whoami");
+    // PostgREST takes the first of several headers and shows the last; and any white space for a space.
+    for request in [
+        me.clone()
+            .bearer(&ended)
+            .header("Authorization", "Basic YWRhOmFkYQ=="),
+        me.clone().bearer(&ended).bearer(&bob),
+        me.clone()
+            .header("Authorization", format!("Bearer\t{ended}")),
+        me.clone()
+            .header("Authorization", format!("Bearer\u{b}{ended}")),
+    ] {
+        assert_unauthorized(&postgrest.answer(&request), "malformed");
+    }
+    let twice = me.bearer(&bob).bearer(&bob);
+    assert_eq!(whoami(&postgrest, &twice)["user"], app.bob);
+}
+
+#[test]
+fn claims_of_any_kind_are_the_same_token_to_postgrest_and_to_us() {
+    let (app, mut admin, mint) = notes();
+    let settings = [SETTINGS, &[("jwt-role-claim-key", ".app.roles[0]")]].concat();
+    let postgrest = Postgrest::start(&app, &settings);
+    let claims = json!({
+        "sub": app.ada, "app": {"roles": ["editor", "x"]}, "role": "is another", "aud": ["app"], "iat": 1_700_000_000.25,
+        "numbers": [0.1, -0.0, 1e300, 1.5e9, 123_456_789_012_345_678_u64], "text": "é \"\\\n\u{1} 🙂", "none": [null, {}, [], ""],
+    });
+    let token = mint.token(&mut admin, &claims);
+    let me = whoami(&postgrest, &Request::get("/rpc/whoami").bearer(&token));
+    assert_eq!(
+        (&me["user"], &me["role"]),
+        (&json!(app.ada), &json!("editor"))
+    );
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Postgrest {
             ];
             let lines = own.iter().chain(settings);
             lines
-                .map(|(name, value)| format!("{name} = \"{value}\"\n"))
+                .map(|(name, value)| format!("{name} = {value:?}\n"))
                 .collect()
         });
         let mut postgrest = Self { neighbour };
