@@ -18,7 +18,6 @@ use std::sync::OnceLock;
 
 pub(crate) struct Place {
     bin: PathBuf,
-    neighbours: PathBuf,
     run: PathBuf,
     /// Who the servers run as, when that is not us.
     owner: Option<Owner>,
@@ -34,7 +33,6 @@ pub(crate) fn place() -> &'static Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
     PLACE.get_or_init(|| Place {
         bin: variable("AUTH_EXT_PG_BIN").into(),
-        neighbours: variable("AUTH_EXT_NEIGHBOURS").into(),
         run: variable("AUTH_EXT_RUN").into(),
         owner: we_are_root().then(|| Owner::named(&variable("AUTH_EXT_OS_USER"))),
     })
@@ -74,7 +72,7 @@ impl Place {
     pub(crate) fn neighbour(&self, name: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
-        command.arg(self.neighbours.join(name));
+        command.arg(Path::new(&variable("AUTH_EXT_NEIGHBOURS")).join(name));
         self.as_server(command)
     }
 
