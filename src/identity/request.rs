@@ -54,7 +54,8 @@ fn bearer_token() -> Result<Option<String>, Refusal> {
     }
     let value = value.as_str().ok_or(Refusal::Malformed)?.trim();
     // Another scheme is somebody else's business.
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    // (PostgREST takes a tab for the space.)
+    let (scheme, token) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Ok(None);
     }
