@@ -85,7 +85,7 @@ impl Credential {
             Self::Token { text, known } => {
                 let last = known.borrow().clone();
                 let current = match last {
-                    Some(last) if last.is_current(now)? => last,
+                    Some(last) if last.is_current(now) => last,
                     _ => {
                         let fresh = token::known(text, now)?;
                         known.replace(Some(Rc::clone(&fresh)));

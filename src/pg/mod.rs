@@ -15,6 +15,7 @@ pub mod names;
 pub mod plan;
 pub mod probe;
 pub mod row;
+pub mod scan;
 pub mod snapshot;
 pub mod transaction;
 pub mod watch;

@@ -80,11 +80,7 @@ impl Plan {
             let status = unsafe {
                 let read_only = sees == Sees::Latest;
                 if read_only {
-                    // As ri_PerformCheck: a trigger must see what its own command has done. (Nothing is written in
-                    // parallel mode.)
-                    if !pg_sys::IsInParallelMode() {
-                        pg_sys::CommandCounterIncrement();
-                    }
+                    snapshot::see_own_changes();
                     pg_sys::PushActiveSnapshot(snapshot::latest());
                 }
                 let status = pg_sys::SPI_execute_snapshot(
@@ -135,6 +131,14 @@ fn rows<T>(read: &mut impl FnMut(&Row) -> T) -> Vec<T> {
 }
 
 impl Row {
+    /// A tuple and what describes it.
+    ///
+    /// # Safety
+    /// Both must live as long as the row.
+    pub unsafe fn new(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
+        Self { tuple, descriptor }
+    }
+
     /// Column `number` (from 1) as `T`, which must be its type; None for NULL.
     pub fn get<T: FromDatum>(&self, number: i32) -> Option<T> {
         let mut is_null = true;

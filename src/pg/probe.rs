@@ -3,7 +3,6 @@
 
 use pgrx::prelude::*;
 
-use super::plan::{self, Sees};
 use super::{catalog, snapshot};
 
 /// A table, and the index by which its rows are found.
@@ -33,23 +32,6 @@ pub struct Slot<'a> {
     columns: &'a [i16],
 }
 
-/// Unique indexes over just the columns $2 of table $1, in their order, that every snapshot from now on can use, with
-/// the types' own operators and collations that tell every two texts apart.
-const INDEX: &str = "
-    SELECT i.indexrelid
-    FROM pg_index AS i
-    JOIN pg_class AS c ON c.oid = i.indexrelid
-    JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'btree'
-    WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indislive AND NOT i.indcheckxmin
-      AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = cardinality($2)
-      AND (SELECT bool_and(t.attname = ($2)[k] AND o.opcdefault AND o.opcmethod = a.oid
-                           AND coalesce(l.collisdeterministic, true))
-           FROM generate_series(1, i.indnkeyatts::int) AS k
-           JOIN pg_attribute AS t ON t.attrelid = i.indrelid AND t.attnum = i.indkey[k - 1]
-           JOIN pg_opclass AS o ON o.oid = i.indclass[k - 1]
-           LEFT JOIN pg_collation AS l ON l.oid = i.indcollation[k - 1])
-    ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1";
-
 impl Probe {
     /// For the rows of `table` by `keys`, reading `columns`; None where there is no such index, or `table` is none that
     /// has one.
@@ -57,7 +39,6 @@ impl Probe {
         if catalog::relation(table)?.kind != b'r' {
             return None;
         }
-        let names: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
         let equal = keys
             .iter()
             .map(|key| equality(catalog::column(table, key)?.type_oid))
@@ -66,17 +47,9 @@ impl Probe {
             .iter()
             .map(|column| Some(catalog::column(table, column)?.number))
             .collect::<Option<_>>()?;
-        let index = plan::query(
-            Sees::Latest,
-            INDEX,
-            &[
-                (pg_sys::OIDOID, table.into_datum()),
-                (pg_sys::TEXTARRAYOID, names.into_datum()),
-            ],
-            |row| row.get::<pg_sys::Oid>(1),
-        )
-        .pop()
-        .flatten()?;
+        let index = catalog::unique_index(table, keys)
+            .filter(|index| index.is_plain)?
+            .oid;
         Some(Self {
             table,
             index,
@@ -112,9 +85,7 @@ impl Probe {
                 pg_sys::relation_close(table, lock);
                 return Looked::Changed;
             }
-            if !pg_sys::IsInParallelMode() {
-                pg_sys::CommandCounterIncrement();
-            }
+            snapshot::see_own_changes();
             let slot = pg_sys::table_slot_create(table, core::ptr::null_mut());
             let scan = begin_scan(table, index, self.equal.len());
             let mut scan_keys = self.scan_keys(index, keys);

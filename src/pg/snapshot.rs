@@ -22,6 +22,17 @@ pub fn latest() -> pg_sys::Snapshot {
     LATEST.with(|latest| unsafe { pg_sys::GetSnapshotData(latest.get()) })
 }
 
+/// Makes what the running command has done so far visible to the next snapshot, as PostgreSQL's foreign-key checks do. (In
+/// parallel mode nothing is written.)
+pub fn see_own_changes() {
+    // SAFETY: a command counter may be incremented between any two steps of a function that is not in parallel mode.
+    unsafe {
+        if !pg_sys::IsInParallelMode() {
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+}
+
 /// Names a state of the database: while it is the same, no transaction that wrote anything has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Moment(u64);

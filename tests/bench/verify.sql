@@ -10,7 +10,7 @@ SET enable_memoize = off;
 SELECT format('CALL measure(%L, %L, %s, %L)', :'when' || what, replace(expression, '$TOKEN', quote_literal(token)), times, source)
 FROM generate_series(1, :rounds) AS round, (
     SELECT 1 AS n, 'P' AS what, 'u.email' AS expression, :times AS times,
-        format('generate_series(1, %%s) AS g JOIN users AS u ON u.id = g * 7919::bigint %% %s + 1', :rows) AS source, 'HS256' AS alg
+        format('generate_series(1, %%s) AS g JOIN users AS u ON u.id = mod(g * 7919::bigint, %s) + 1', :rows) AS source, 'HS256' AS alg
     UNION ALL
     SELECT 2, 'warm ' || alg, 'auth.verify_jwt($TOKEN)', :times, 'generate_series(1, %s) AS g', alg FROM tokens
     UNION ALL
