@@ -115,6 +115,16 @@ ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_truncate;
 
+-- The log is this server's own. ENABLE ALWAYS: also where a publication FOR ALL TABLES brings another's.
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_log
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.keep_out_replicated();
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_pruned
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.invalidation_log ENABLE ALWAYS TRIGGER keep_out_replicated;
+ALTER TABLE auth.invalidation_pruned ENABLE ALWAYS TRIGGER keep_out_replicated;
+
 -- Privileges -------------------------------------------------------------------------------------
 
 GRANT USAGE ON SCHEMA auth TO PUBLIC;

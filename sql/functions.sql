@@ -283,3 +283,24 @@ CREATE FUNCTION auth.revoke_api_key(id text) RETURNS boolean
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'revoke_api_key_wrapper';
 COMMENT ON FUNCTION auth.revoke_api_key(text) IS
     'Deactivates an API key (deletes it where the table has no active column). False when there is none, or it was inactive.';
+
+-- The log of events --------------------------------------------------------------------------------
+
+CREATE FUNCTION auth.invalidation_cursor() RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'invalidation_cursor_wrapper';
+COMMENT ON FUNCTION auth.invalidation_cursor() IS
+    'The place in the log of events behind all that is committed now. Opaque; for invalidations_since.';
+
+CREATE FUNCTION auth.invalidations_since(
+    cursor text,
+    OUT event jsonb,
+    OUT next_cursor text
+) RETURNS SETOF record
+    LANGUAGE c ROWS 10 AS 'MODULE_PATHNAME', 'invalidations_since_wrapper';
+COMMENT ON FUNCTION auth.invalidations_since(text) IS
+    'Every event committed since the cursor was taken, each once; one flush where that is not known any more. next_cursor is the same in all rows; no rows: keep the cursor.';
+
+CREATE FUNCTION auth.keep_out_replicated() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'keep_out_replicated_wrapper';
+COMMENT ON FUNCTION auth.keep_out_replicated() IS
+    'Trigger function of the log: rows of another server are dropped.';

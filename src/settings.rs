@@ -18,6 +18,8 @@ pub enum Notify {
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::inline);
 static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static BULK_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
+static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Defines the parameters and reserves the prefix, so that a misspelt one is an error.
 pub fn init() {
@@ -41,6 +43,21 @@ pub fn init() {
         c"A transaction that touches more users than this sends one flush in place of its events.",
         &BULK_THRESHOLD,
         1..=1_000_000,
+        GucFlags::empty(),
+    );
+    define_int(
+        c"auth_ext.log_retention",
+        c"How long prune() keeps events in the log, for listeners that were away.",
+        &LOG_RETENTION,
+        1..=i32::MAX,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_bool_guc(
+        c"auth_ext.logical_messages",
+        c"Writes every event as a logical message with prefix auth_ext, too.",
+        c"For consumers of logical decoding; needs wal_level = logical to be of use.",
+        &LOGICAL_MESSAGES,
+        GucContext::Suset,
         GucFlags::empty(),
     );
     // SAFETY: the argument is a NUL-terminated string; called from _PG_init, as PostgreSQL asks.
@@ -80,4 +97,14 @@ pub fn max_token_size() -> usize {
 /// `auth_ext.bulk_threshold`, in users.
 pub fn bulk_threshold() -> usize {
     usize::try_from(BULK_THRESHOLD.get()).unwrap_or(0)
+}
+
+/// `auth_ext.log_retention`, in seconds.
+pub fn log_retention() -> i32 {
+    LOG_RETENTION.get()
+}
+
+/// `auth_ext.logical_messages`.
+pub fn logical_messages() -> bool {
+    LOGICAL_MESSAGES.get()
 }

@@ -13,6 +13,7 @@ use pgrx::{
 };
 
 use super::event::{CHANNEL, Event, FLUSH};
+use super::log;
 use crate::accounts;
 use crate::pg::transaction;
 use crate::settings::{self, Notify};
@@ -133,22 +134,28 @@ fn clear() {
     PENDING.take();
 }
 
-/// Before the commit: settles what a bulk leaves behind, and queues the notifications.
+/// Before the commit: settles what a bulk leaves behind, writes the log, and queues the notifications.
 fn deliver(may_notify: bool) {
     let (events, bulk) = PENDING
         .with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
     if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.marks) {
         accounts::settle_bulk(bulk.version_floor);
     }
-    if !may_notify || settings::notify() == Notify::off {
+    let payloads: Vec<String> =
+        if bulk.is_some() || events.iter().any(|(_, event)| *event == Event::Flush) {
+            vec![FLUSH.to_owned()]
+        } else {
+            events.iter().map(|(_, event)| event.payload()).collect()
+        };
+    if payloads.is_empty() {
         return;
     }
-    if bulk.is_none() && !events.iter().any(|(_, event)| *event == Event::Flush) {
-        for (_, event) in &events {
-            send(&event.payload());
-        }
-    } else {
-        send(FLUSH);
+    log::write(&payloads, false);
+    if settings::logical_messages() {
+        log::emit(&payloads);
+    }
+    if may_notify && settings::notify() == Notify::inline {
+        payloads.iter().for_each(|payload| send(payload));
     }
 }
 
