@@ -198,10 +198,13 @@ COMMENT ON COLUMN auth.invalidation_log.relayed IS 'True: the relay sends it. Fa
 
 CREATE TABLE auth.invalidation_pruned (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    max_xid   xid8 NOT NULL
+    began     xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    max_xid   xid8 NOT NULL DEFAULT '0'
 );
-COMMENT ON TABLE auth.invalidation_pruned IS 'The highest transaction whose events were pruned: cursors that have not seen it are too old.';
-INSERT INTO auth.invalidation_pruned (max_xid) VALUES (pg_catalog.pg_current_xact_id());
+COMMENT ON TABLE auth.invalidation_pruned IS 'What the log does not hold any more: cursors that have not seen it are too old.';
+COMMENT ON COLUMN auth.invalidation_pruned.began IS 'The transaction that made the log.';
+COMMENT ON COLUMN auth.invalidation_pruned.max_xid IS 'The last transaction whose events were pruned.';
+INSERT INTO auth.invalidation_pruned DEFAULT VALUES;
 
 -- Dumped with the database: without them no token would verify after a restore, and deleted users'
 -- tokens would come back to life.

@@ -35,7 +35,7 @@ thread_local! {
             "SELECT pg_logical_emit_message(true, 'auth_ext', e.event) FROM unnest($1) AS e(event)",
             &[pg_sys::TEXTARRAYOID],
         ),
-        pruned: Plan::prepare("SELECT p.max_xid::text FROM auth.invalidation_pruned AS p", &[]),
+        pruned: Plan::prepare("SELECT p.began::text, p.max_xid::text FROM auth.invalidation_pruned AS p", &[]),
         // Of these transactions, is there one that may have committed, and has no row (any more)?
         unaccounted: Plan::prepare(
             "SELECT FROM unnest($1) AS x(xid)
@@ -178,11 +178,15 @@ impl Plans {
 
     /// May an event that `seen` does not see have been pruned?
     fn is_too_old(&self, seen: &Mvcc, now: &Mvcc) -> bool {
-        let pruned: Option<String> = self.pruned.read(&[], |row| row.get(1)).pop().flatten();
-        let Some(pruned) = pruned.and_then(|xid| xid.parse::<u64>().ok()) else {
+        let xid = |text: Option<String>| text?.parse::<u64>().ok();
+        let bounds = self
+            .pruned
+            .read(&[], |row| Some((xid(row.get(1))?, xid(row.get(2))?)))
+            .pop();
+        let Some((began, pruned)) = bounds.flatten() else {
             return true;
         };
-        if pruned >= seen.xmax() {
+        if !seen.sees(began) || pruned >= seen.xmax() {
             return true;
         }
         let ended: Vec<String> = seen

@@ -5,6 +5,7 @@
 //! commits, and memory stays bounded.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use pgrx::fcinfo::direct_function_call_as_datum;
 use pgrx::prelude::*;
@@ -145,7 +146,11 @@ fn deliver(may_notify: bool) {
         if bulk.is_some() || events.iter().any(|(_, event)| *event == Event::Flush) {
             vec![FLUSH.to_owned()]
         } else {
-            events.iter().map(|(_, event)| event.payload()).collect()
+            // One of a kind is enough, as NOTIFY itself has it.
+            let mut known = HashSet::new();
+            let mut payloads: Vec<_> = events.iter().map(|(_, event)| event.payload()).collect();
+            payloads.retain(|payload| known.insert(payload.clone()));
+            payloads
         };
     if payloads.is_empty() {
         return;

@@ -17,6 +17,7 @@ mod listener;
 mod mint;
 mod place;
 mod race;
+mod reader;
 mod readme;
 mod service;
 mod standby;
@@ -27,6 +28,7 @@ pub use expect::{assert_reason, refused};
 pub use listener::Listener;
 pub use mint::{Mint, seconds};
 pub use race::{Outcome, attempt, no, race, second};
+pub use reader::Reader;
 pub use readme::{Block, readme_blocks};
 pub use service::service;
 
