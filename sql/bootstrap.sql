@@ -206,6 +206,14 @@ COMMENT ON COLUMN auth.invalidation_pruned.began IS 'The transaction that made t
 COMMENT ON COLUMN auth.invalidation_pruned.max_xid IS 'The last transaction whose events were pruned.';
 INSERT INTO auth.invalidation_pruned DEFAULT VALUES;
 
+CREATE TABLE auth.relay_position (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    cursor    text NOT NULL,
+    sent_at   timestamptz
+) WITH (fillfactor = 20);
+COMMENT ON TABLE auth.relay_position IS 'How far the relay is.';
+COMMENT ON COLUMN auth.relay_position.cursor IS 'The events before it are sent.';
+
 -- Dumped with the database: without them no token would verify after a restore, and deleted users'
 -- tokens would come back to life.
 SELECT pg_catalog.pg_extension_config_dump('auth.issuers', '');

@@ -160,8 +160,14 @@ CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.inv
 CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_pruned
     FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
     EXECUTE FUNCTION auth.keep_out_replicated();
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.relay_position
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.relay_position ENABLE ALWAYS TRIGGER keep_out_replicated;
 ALTER TABLE auth.invalidation_log ENABLE ALWAYS TRIGGER keep_out_replicated;
 ALTER TABLE auth.invalidation_pruned ENABLE ALWAYS TRIGGER keep_out_replicated;
+
+INSERT INTO auth.relay_position (cursor) VALUES (auth.invalidation_cursor());
 
 -- Privileges -------------------------------------------------------------------------------------
 

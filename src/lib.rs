@@ -12,7 +12,8 @@
 //! | [`token`] | decode → claims → session; verify, check, decode, issue |
 //! | [`api_key`] | the attached API-key table and key fingerprints |
 //! | [`flows`] | single sign-on, one-time tokens, pruning |
-//! | [`invalidation`] | events, collected in a transaction and sent when it commits |
+//! | [`invalidation`] | events, collected in a transaction, logged and sent when it commits; the log and its cursor |
+//! | [`relay`] | background workers that send the notifications |
 //! | [`pg`] | small safe wrappers around what PostgreSQL offers in C |
 //!
 //! Every SQL declaration stands in `sql/`, written by hand: names, defaults, volatility, comments and
@@ -24,6 +25,7 @@ mod error;
 mod flows;
 mod invalidation;
 mod pg;
+mod relay;
 mod settings;
 #[cfg(feature = "pg_test")]
 mod tests;
@@ -53,6 +55,7 @@ pgrx::extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     error::init();
+    relay::init();
     settings::init();
     pg::watch::init();
 }

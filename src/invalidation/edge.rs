@@ -2,14 +2,24 @@
 
 use pgrx::prelude::*;
 
+use super::cursor::Cursor;
 use super::event::FLUSH;
 use super::log::{self, Of, Since};
 use crate::error::{Error, Result, sql};
 use crate::pg::json::JsonText;
+use crate::pg::wal;
 
 #[pg_extern(sql = false)]
 fn invalidation_cursor() -> String {
-    sql(|| Ok(log::cursor().to_string()))
+    sql(|| Ok(given_out(&log::cursor())))
+}
+
+/// A cursor as a client keeps it. After a crash the server gives out again the ids of transactions of which nothing
+/// had reached the disk; a cursor that took such an id for seen would miss the new transaction's events. All that had
+/// ended had written a commit or abort record: flush those, and their ids are never used again.
+fn given_out(cursor: &Cursor) -> String {
+    wal::flush();
+    cursor.to_string()
 }
 
 type Rows = Vec<(JsonText, String)>;
@@ -30,7 +40,7 @@ fn events_since(cursor: Option<&str>) -> Result<Rows> {
         Since::Events(events, next) => (events, next),
         Since::Flush(next) => (vec![FLUSH.to_owned()], next),
     };
-    let next = next.to_string();
+    let next = given_out(&next);
     Ok(events
         .into_iter()
         .map(|event| (JsonText(event), next.clone()))

@@ -45,11 +45,10 @@ thread_local! {
             &[pg_sys::TEXTARRAYOID],
         ),
         since: Plan::prepare(
-            "SELECT l.id, l.event FROM auth.invalidation_log AS l
+            "SELECT l.id, l.event, l.relayed FROM auth.invalidation_log AS l
              WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot)
-               AND (l.relayed OR NOT $3)
-             LIMIT $4",
-            &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::BOOLOID, pg_sys::INT8OID],
+             LIMIT $3",
+            &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT8OID],
         ),
     };
     static WRITING: Cell<bool> = const { Cell::new(false) };
@@ -107,7 +106,7 @@ pub enum Of {
 pub enum Since {
     /// No event.
     Nothing,
-    /// These payloads, in the order in which they were written; next time from there.
+    /// These payloads, in the order in which they were written, maybe none of interest; next time from there.
     Events(Vec<String>, Cursor),
     /// Not known, or too much; next time from there.
     Flush(Cursor),
@@ -115,26 +114,13 @@ pub enum Since {
 
 /// The place behind all that is committed at this moment.
 pub fn cursor() -> Cursor {
-    let cursor = at_this_moment(|now| Cursor::new(Origin::here(), now.clone()));
-    make_lasting();
-    cursor
-}
-
-/// After a crash the server gives out again the ids of transactions of which nothing had reached the disk; a
-/// cursor that took such an id for seen would miss the new transaction's events. All that had ended had written
-/// a commit or abort record: flush those, and their ids are never used again.
-fn make_lasting() {
-    wal::flush();
+    at_this_moment(|now| Cursor::new(Origin::here(), now.clone()))
 }
 
 /// The events that were committed since `cursor` was taken.
 pub fn since(cursor: &Cursor, of: Of) -> Since {
     let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
-    let since = at_this_moment(|now| PLANS.with(|plans| plans.since(cursor, of, now)));
-    if !matches!(since, Since::Nothing) {
-        make_lasting();
-    }
-    since
+    at_this_moment(|now| PLANS.with(|plans| plans.since(cursor, of, now)))
 }
 
 impl Plans {
@@ -143,41 +129,45 @@ impl Plans {
         // Out of recovery nobody can have seen a transaction that has not begun: that is another history.
         let foreign =
             cursor.origin != here || (!wal::in_recovery() && cursor.seen.xmax() > now.xmax());
-        if foreign || self.is_too_old(&cursor.seen, now) {
+        if foreign || self.is_too_old(&cursor.seen, of, now) {
             return Since::Flush(Cursor::new(here, now.clone()));
         }
         // Of both: a standby that lags behind must not move the cursor backwards.
         let next = Cursor::new(here, cursor.seen.union(now));
-        let mut events = self.after(&cursor.seen, of);
+        let mut events = self.after(&cursor.seen);
         match events.len() {
             0 => Since::Nothing,
             1..=MAX_EVENTS => {
                 events.sort_unstable();
-                Since::Events(events.into_iter().map(|(_, event)| event).collect(), next)
+                let wanted = |relayed| relayed || of == Of::All;
+                let events = events
+                    .into_iter()
+                    .filter_map(|(_, event, relayed)| wanted(relayed).then_some(event));
+                Since::Events(events.collect(), next)
             }
             _ => Since::Flush(next),
         }
     }
 
     /// The rows that `seen` does not see, one more than a reader gets at most.
-    fn after(&self, seen: &Mvcc, of: Of) -> Vec<(i64, String)> {
+    fn after(&self, seen: &Mvcc) -> Vec<(i64, String, bool)> {
         let limit = i64::try_from(MAX_EVENTS.saturating_add(1)).ok();
         let arguments = [
             seen.xmin().to_string().into_datum(),
             seen.to_string().into_datum(),
-            (of == Of::Relay).into_datum(),
             limit.into_datum(),
         ];
         self.since.read(&arguments, |row| {
             (
                 row.get(1).unwrap_or_default(),
                 row.get(2).unwrap_or_default(),
+                row.get(3).unwrap_or_default(),
             )
         })
     }
 
     /// May an event that `seen` does not see have been pruned?
-    fn is_too_old(&self, seen: &Mvcc, now: &Mvcc) -> bool {
+    fn is_too_old(&self, seen: &Mvcc, of: Of, now: &Mvcc) -> bool {
         let xid = |text: Option<String>| text?.parse::<u64>().ok();
         let bounds = self
             .pruned
@@ -186,7 +176,8 @@ impl Plans {
         let Some((began, pruned)) = bounds.flatten() else {
             return true;
         };
-        if !seen.sees(began) || pruned >= seen.xmax() {
+        // The relay's place was made with the log; others may be of a log that was there before.
+        if (of == Of::All && !seen.sees(began)) || pruned >= seen.xmax() {
             return true;
         }
         let ended: Vec<String> = seen

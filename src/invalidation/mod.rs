@@ -6,7 +6,9 @@ mod edge;
 mod event;
 mod log;
 mod pending;
+mod position;
 
 pub use event::{Event, Reason};
 pub use log::as_our_own;
 pub use pending::{bulk_version_floor, in_user_bulk, record, record_user};
+pub use position::relay_step;

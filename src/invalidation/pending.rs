@@ -17,6 +17,7 @@ use super::event::{CHANNEL, Event, FLUSH};
 use super::log;
 use crate::accounts;
 use crate::pg::transaction;
+use crate::relay;
 use crate::settings::{self, Notify};
 
 #[derive(Default)]
@@ -26,6 +27,8 @@ struct Pending {
     /// How many of them are users'.
     users: usize,
     bulk: Option<Bulk>,
+    /// Is there something for the relay?
+    wakes: bool,
 }
 
 /// What was beyond the threshold. One is enough: it is undone by an abort only of what it began in or was
@@ -124,7 +127,11 @@ fn register() {
     // Postgres cannot PREPARE a transaction that notifies; ours must not break one that bumps.
     register_xact_callback(PgXactCallbackEvent::PrePrepare, || deliver(false));
     register_xact_callback(PgXactCallbackEvent::Abort, clear);
-    register_xact_callback(PgXactCallbackEvent::Commit, clear);
+    register_xact_callback(PgXactCallbackEvent::Commit, || {
+        if PENDING.take().wakes {
+            relay::wake();
+        }
+    });
     register_xact_callback(PgXactCallbackEvent::Prepare, clear);
     register_subxact_callback(PgSubXactCallbackEvent::AbortSub, |aborted, _parent| {
         PENDING.with_borrow_mut(|pending| pending.forget(aborted));
@@ -155,16 +162,19 @@ fn deliver(may_notify: bool) {
     if payloads.is_empty() {
         return;
     }
-    log::write(&payloads, false);
+    let notify = settings::notify();
+    log::write(&payloads, notify == Notify::relay);
+    PENDING.with_borrow_mut(|pending| pending.wakes = notify == Notify::relay);
     if settings::logical_messages() {
         log::emit(&payloads);
     }
-    if may_notify && settings::notify() == Notify::inline {
+    if may_notify && notify == Notify::inline {
         payloads.iter().for_each(|payload| send(payload));
     }
 }
 
-fn send(payload: &str) {
+/// Queues a notification.
+pub fn send(payload: &str) {
     // SAFETY: pg_notify takes two text values and returns void; called inside a transaction.
     unsafe {
         direct_function_call_as_datum(
