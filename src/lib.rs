@@ -14,6 +14,7 @@
 //! | [`flows`] | single sign-on, one-time tokens, pruning |
 //! | [`invalidation`] | events, collected in a transaction, logged and sent when it commits; the log and its cursor |
 //! | [`relay`] | background workers that send the notifications |
+//! | [`health`] | what an operator looks at |
 //! | [`pg`] | small safe wrappers around what PostgreSQL offers in C |
 //!
 //! Every SQL declaration stands in `sql/`, written by hand: names, defaults, volatility, comments and
@@ -23,6 +24,7 @@ mod accounts;
 mod api_key;
 mod error;
 mod flows;
+mod health;
 mod invalidation;
 mod pg;
 mod relay;

@@ -11,4 +11,4 @@ mod position;
 pub use event::{Event, Reason};
 pub use log::as_our_own;
 pub use pending::{bulk_version_floor, in_user_bulk, record, record_user};
-pub use position::relay_step;
+pub use position::{Pending, pending_for_relay, relay_step};

@@ -1,5 +1,7 @@
 //! How far the relay is.
 
+use pgrx::datum::Interval;
+
 use super::cursor::Cursor;
 use super::event::FLUSH;
 use super::log::{self, Of, Since};
@@ -33,7 +35,7 @@ pub fn relay_step() -> bool {
 }
 
 /// The relay's place in the log; None when it is not known.
-pub fn position() -> Option<Cursor> {
+fn position() -> Option<Cursor> {
     query(
         Sees::Latest,
         "SELECT p.cursor FROM auth.relay_position AS p",
@@ -44,4 +46,42 @@ pub fn position() -> Option<Cursor> {
     .flatten()?
     .parse()
     .ok()
+}
+
+/// What the relay has still to send.
+pub struct Pending {
+    /// How many events, counted up to 10,000.
+    pub events: i64,
+    /// How long the oldest of them has waited.
+    pub age: Option<Interval>,
+}
+
+/// What the relay of this database has still to send.
+pub fn pending_for_relay() -> Pending {
+    let none = Pending {
+        events: 0,
+        age: None,
+    };
+    let Some(position) = position() else {
+        return none;
+    };
+    query(
+        Sees::Latest,
+        "SELECT count(*), clock_timestamp() - min(e.created_at)
+         FROM (
+             SELECT l.created_at FROM auth.invalidation_log AS l
+             WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot) AND l.relayed
+             LIMIT 10000
+         ) AS e",
+        &[
+            text(position.seen.xmin().to_string()),
+            text(position.seen.to_string()),
+        ],
+        |row| Pending {
+            events: row.get(1).unwrap_or_default(),
+            age: row.get(2),
+        },
+    )
+    .pop()
+    .unwrap_or(none)
 }
