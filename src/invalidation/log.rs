@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
 use super::cursor::{Cursor, Origin};
@@ -27,8 +28,8 @@ struct Plans {
 thread_local! {
     static PLANS: Plans = Plans {
         write: Plan::prepare(
-            "INSERT INTO auth.invalidation_log (xid, event, relayed)
-             SELECT pg_current_xact_id(), e.event, $2 FROM unnest($1) AS e(event)",
+            "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
+             SELECT pg_current_xact_id(), e.n, e.event, $2 FROM unnest($1) WITH ORDINALITY AS e(event, n)",
             &[pg_sys::TEXTARRAYOID, pg_sys::BOOLOID],
         ),
         emit: Plan::prepare(
@@ -45,7 +46,7 @@ thread_local! {
             &[pg_sys::TEXTARRAYOID],
         ),
         since: Plan::prepare(
-            "SELECT l.id, l.event, l.relayed FROM auth.invalidation_log AS l
+            "SELECT l.created_at, l.n, l.event, l.relayed FROM auth.invalidation_log AS l
              WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot)
              LIMIT $3",
             &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT8OID],
@@ -102,6 +103,15 @@ pub enum Of {
     Relay,
 }
 
+/// A row of the log.
+struct Logged {
+    /// In PostgreSQL's microseconds.
+    written: i64,
+    n: i64,
+    event: String,
+    relayed: bool,
+}
+
 /// What was committed since a cursor was taken.
 pub enum Since {
     /// No event.
@@ -138,11 +148,12 @@ impl Plans {
         match events.len() {
             0 => Since::Nothing,
             1..=MAX_EVENTS => {
-                events.sort_unstable();
-                let wanted = |relayed| relayed || of == Of::All;
+                // Who waited for another's row lock wrote later.
+                events.sort_unstable_by_key(|logged| (logged.written, logged.n));
                 let events = events
                     .into_iter()
-                    .filter_map(|(_, event, relayed)| wanted(relayed).then_some(event));
+                    .filter(|logged| logged.relayed || of == Of::All)
+                    .map(|logged| logged.event);
                 Since::Events(events.collect(), next)
             }
             _ => Since::Flush(next),
@@ -150,19 +161,20 @@ impl Plans {
     }
 
     /// The rows that `seen` does not see, one more than a reader gets at most.
-    fn after(&self, seen: &Mvcc) -> Vec<(i64, String, bool)> {
+    fn after(&self, seen: &Mvcc) -> Vec<Logged> {
         let limit = i64::try_from(MAX_EVENTS.saturating_add(1)).ok();
         let arguments = [
             seen.xmin().to_string().into_datum(),
             seen.to_string().into_datum(),
             limit.into_datum(),
         ];
-        self.since.read(&arguments, |row| {
-            (
-                row.get(1).unwrap_or_default(),
-                row.get(2).unwrap_or_default(),
-                row.get(3).unwrap_or_default(),
-            )
+        self.since.read(&arguments, |row| Logged {
+            written: row
+                .get::<TimestampWithTimeZone>(1)
+                .map_or(0, TimestampWithTimeZone::into_inner),
+            n: row.get(2).unwrap_or_default(),
+            event: row.get(3).unwrap_or_default(),
+            relayed: row.get(4).unwrap_or_default(),
         })
     }
 
