@@ -18,6 +18,7 @@ use crate::pg::{catalog, transaction, wal};
 const MAX_EVENTS: usize = 10_000;
 
 struct Plans {
+    write_one: Plan,
     write: Plan,
     emit: Plan,
     pruned: Plan,
@@ -27,6 +28,12 @@ struct Plans {
 
 thread_local! {
     static PLANS: Plans = Plans {
+        // Most transactions have one event; this takes half the time.
+        write_one: Plan::prepare(
+            "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
+             VALUES (pg_current_xact_id(), 1, $1, $2)",
+            &[pg_sys::TEXTOID, pg_sys::BOOLOID],
+        ),
         write: Plan::prepare(
             "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
              SELECT pg_current_xact_id(), e.n, e.event, $2 FROM unnest($1) WITH ORDINALITY AS e(event, n)",
@@ -78,8 +85,16 @@ pub fn write(payloads: &[String], relayed: bool) {
     if catalog::auth_relation(c"invalidation_log") == pg_sys::InvalidOid {
         return;
     }
-    let arguments = [payloads.to_vec().into_datum(), relayed.into_datum()];
-    as_our_own(|| run(&arguments, |plans| &plans.write));
+    as_our_own(|| match payloads {
+        [payload] => {
+            let arguments = [payload.as_str().into_datum(), relayed.into_datum()];
+            run(&arguments, |plans| &plans.write_one);
+        }
+        _ => {
+            let arguments = [payloads.to_vec().into_datum(), relayed.into_datum()];
+            run(&arguments, |plans| &plans.write);
+        }
+    });
 }
 
 /// Writes events as logical messages into the WAL.
