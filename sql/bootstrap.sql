@@ -180,6 +180,40 @@ CREATE UNIQUE INDEX one_time_tokens_unused ON auth.one_time_tokens (pg_catalog.m
 CREATE INDEX one_time_tokens_expires_at ON auth.one_time_tokens (expires_at);
 COMMENT ON TABLE auth.one_time_tokens IS 'One-time tokens for e-mail verification, password reset and the like, by their SHA-256.';
 
+-- The log of events --------------------------------------------------------------------------------
+-- Not dumped, none of it: cursors of another cluster or database start anew.
+
+CREATE TABLE auth.invalidation_log (
+    xid        xid8 NOT NULL,
+    n          bigint NOT NULL,
+    event      text NOT NULL,
+    relayed    boolean NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (xid, n)
+);
+COMMENT ON TABLE auth.invalidation_log IS 'Every event, written by the transaction that it is about. Read it by auth.invalidations_since.';
+COMMENT ON COLUMN auth.invalidation_log.xid IS 'The transaction, by which a cursor knows whether it has seen it.';
+COMMENT ON COLUMN auth.invalidation_log.n IS 'The order within the transaction.';
+COMMENT ON COLUMN auth.invalidation_log.relayed IS 'True: the relay sends it. False: the transaction itself did, or nobody was to.';
+
+CREATE TABLE auth.invalidation_pruned (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    began     xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    max_xid   xid8 NOT NULL DEFAULT '0'
+);
+COMMENT ON TABLE auth.invalidation_pruned IS 'What the log does not hold any more: cursors that have not seen it are too old.';
+COMMENT ON COLUMN auth.invalidation_pruned.began IS 'The transaction that made the log.';
+COMMENT ON COLUMN auth.invalidation_pruned.max_xid IS 'The last transaction whose events were pruned.';
+INSERT INTO auth.invalidation_pruned DEFAULT VALUES;
+
+CREATE TABLE auth.relay_position (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    cursor    text NOT NULL,
+    sent_at   timestamptz
+) WITH (fillfactor = 20);
+COMMENT ON TABLE auth.relay_position IS 'How far the relay is.';
+COMMENT ON COLUMN auth.relay_position.cursor IS 'The events before it are sent.';
+
 -- Dumped with the database: without them no token would verify after a restore, and deleted users'
 -- tokens would come back to life.
 SELECT pg_catalog.pg_extension_config_dump('auth.issuers', '');

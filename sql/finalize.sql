@@ -115,6 +115,60 @@ ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_truncate;
 
+-- Where users and their history both arrive by logical replication, the users' own triggers have written it already:
+-- the higher of the two holds.
+CREATE FUNCTION auth.merge_history() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+    ELSIF TG_OP = 'UPDATE' THEN
+        NEW.bumped_at := greatest(OLD.bumped_at, NEW.bumped_at);
+        NEW.next_version := greatest(OLD.next_version, NEW.next_version);
+        RETURN NEW;
+    ELSIF TG_TABLE_NAME = 'user_history' THEN
+        UPDATE auth.user_history AS h
+        SET bumped_at = greatest(h.bumped_at, NEW.bumped_at), next_version = greatest(h.next_version, NEW.next_version)
+        WHERE h.user_id = NEW.user_id;
+    ELSE
+        UPDATE auth.user_floor AS f
+        SET bumped_at = greatest(f.bumped_at, NEW.bumped_at), next_version = greatest(f.next_version, NEW.next_version);
+    END IF;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION auth.merge_history() IS 'Trigger function: of what is known here and what arrives by replication, the higher version holds.';
+
+CREATE TRIGGER merge_replicated BEFORE INSERT OR UPDATE ON auth.user_history
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.merge_history();
+CREATE TRIGGER merge_replicated BEFORE INSERT OR UPDATE ON auth.user_floor
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.merge_history();
+ALTER TABLE auth.user_history ENABLE ALWAYS TRIGGER merge_replicated;
+ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER merge_replicated;
+
+-- The log is this server's own. ENABLE ALWAYS: also where a publication FOR ALL TABLES brings another's.
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_log
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.keep_out_replicated();
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_pruned
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.keep_out_replicated();
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.relay_position
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
+    EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.relay_position ENABLE ALWAYS TRIGGER keep_out_replicated;
+ALTER TABLE auth.invalidation_log ENABLE ALWAYS TRIGGER keep_out_replicated;
+ALTER TABLE auth.invalidation_pruned ENABLE ALWAYS TRIGGER keep_out_replicated;
+
+INSERT INTO auth.relay_position (cursor) VALUES (auth.invalidation_cursor());
+
 -- Privileges -------------------------------------------------------------------------------------
 
 GRANT USAGE ON SCHEMA auth TO PUBLIC;

@@ -357,3 +357,49 @@ END
 $$;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
+
+-- The log of events --------------------------------------------------------------------------------
+
+CREATE FUNCTION auth.invalidation_cursor() RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'invalidation_cursor_wrapper';
+COMMENT ON FUNCTION auth.invalidation_cursor() IS
+    'The place in the log of events behind all that is committed now. Opaque; for invalidations_since.';
+
+CREATE FUNCTION auth.invalidations_since(
+    cursor text,
+    OUT event jsonb,
+    OUT next_cursor text
+) RETURNS SETOF record
+    LANGUAGE c ROWS 10 AS 'MODULE_PATHNAME', 'invalidations_since_wrapper';
+COMMENT ON FUNCTION auth.invalidations_since(text) IS
+    'Every event committed since the cursor was taken, each once; one flush where that is not known any more. next_cursor is the same in all rows; no rows: keep the cursor.';
+
+CREATE FUNCTION auth.health(
+    OUT in_recovery boolean,
+    OUT notify text,
+    OUT notification_queue_usage double precision,
+    OUT relay_available boolean,
+    OUT relay_running boolean,
+    OUT relay_pid integer,
+    OUT relay_sent_at timestamptz,
+    OUT relay_pending_events bigint,
+    OUT relay_pending_age interval,
+    OUT log_events bigint,
+    OUT log_bytes bigint,
+    OUT log_oldest_age interval,
+    OUT log_retention interval,
+    OUT users_table text,
+    OUT users_table_intact boolean,
+    OUT api_keys_table text,
+    OUT api_keys_table_intact boolean,
+    OUT verifying_keys bigint,
+    OUT next_key_lapses_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'health_wrapper';
+COMMENT ON FUNCTION auth.health() IS
+    'One row for monitoring: notifications, relay, log, attached tables, keys. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+
+CREATE FUNCTION auth.keep_out_replicated() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'keep_out_replicated_wrapper';
+COMMENT ON FUNCTION auth.keep_out_replicated() IS
+    'Trigger function of the log: rows of another server are dropped.';

@@ -13,7 +13,9 @@
 //! | [`api_key`] | the attached API-key table and key fingerprints |
 //! | [`identity`] | who is authenticated, for row-security policies |
 //! | [`flows`] | single sign-on, one-time tokens, pruning |
-//! | [`invalidation`] | events, collected in a transaction and sent when it commits |
+//! | [`invalidation`] | events, collected in a transaction, logged and sent when it commits; the log and its cursor |
+//! | [`relay`] | background workers that send the notifications |
+//! | [`health`] | what an operator looks at |
 //! | [`pg`] | small safe wrappers around what PostgreSQL offers in C |
 //!
 //! Every SQL declaration stands in `sql/`, written by hand: names, defaults, volatility, comments and
@@ -23,9 +25,11 @@ mod accounts;
 mod api_key;
 mod error;
 mod flows;
+mod health;
 mod identity;
 mod invalidation;
 mod pg;
+mod relay;
 mod settings;
 #[cfg(feature = "pg_test")]
 mod tests;
@@ -55,6 +59,7 @@ pgrx::extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     error::init();
+    relay::init();
     settings::init();
     pg::watch::init();
     pg::hooks::init(identity::on_discard_all);

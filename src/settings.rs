@@ -2,6 +2,8 @@
 
 use core::ffi::CStr;
 
+use crate::relay;
+use pgrx::guc::GucEnum;
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
@@ -11,6 +13,8 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 pub enum Notify {
     /// The changing transaction sends the notification itself, when it commits.
     inline,
+    /// A background worker sends it; the changing transaction only wakes it.
+    relay,
     /// Nothing is sent.
     off,
 }
@@ -19,17 +23,25 @@ static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::inline);
 static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static VERIFIED_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(2048);
 static BULK_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
+static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Defines the parameters and reserves the prefix, so that a misspelt one is an error.
 pub fn init() {
-    GucRegistry::define_enum_guc(
-        c"auth_ext.notify",
-        c"How committed changes are announced on channel auth_invalidation.",
-        c"inline: by the changing transaction, when it commits. off: not at all.",
-        &NOTIFY,
-        GucContext::Suset,
-        GucFlags::empty(),
-    );
+    // SAFETY: the hook is guarded.
+    unsafe {
+        GucRegistry::define_enum_guc_with_hooks(
+            c"auth_ext.notify",
+            c"How committed changes are announced on channel auth_invalidation.",
+            c"inline: by the changing transaction, when it commits. relay: by a background worker. off: not at all.",
+            &NOTIFY,
+            GucContext::Suset,
+            GucFlags::empty(),
+            Some(check_notify),
+            None,
+            None,
+        );
+    }
     define_int(
         c"auth_ext.max_token_size",
         c"A longer token is refused as too_large before any decoding.",
@@ -52,8 +64,45 @@ pub fn init() {
         GucFlags::empty(),
     );
     crate::pg::carrier::init();
+    define_int(
+        c"auth_ext.log_retention",
+        c"How long prune() keeps events in the log, for listeners that were away.",
+        &LOG_RETENTION,
+        1..=i32::MAX,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_bool_guc(
+        c"auth_ext.logical_messages",
+        c"Writes every event as a logical message with prefix auth_ext, too.",
+        c"For consumers of logical decoding; needs wal_level = logical to be of use.",
+        &LOGICAL_MESSAGES,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
     // SAFETY: the argument is a NUL-terminated string; called from _PG_init, as PostgreSQL asks.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"auth_ext".as_ptr()) };
+}
+
+/// Without the preloaded library there is no relay.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_notify(
+    value: *mut i32,
+    _extra: *mut *mut core::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes the new value, one of the enum's.
+    let value = unsafe { *value };
+    if value != Notify::relay.to_ordinal() || relay::is_available() {
+        return true;
+    }
+    // SAFETY: PostgreSQL reads the string, and does not change or free it.
+    unsafe {
+        pg_sys::GUC_check_errhint_string =
+            c"Add auth_ext to shared_preload_libraries and restart the server."
+                .as_ptr()
+                .cast_mut();
+    }
+    false
 }
 
 fn define_int(
@@ -94,4 +143,14 @@ pub fn verified_cache_size() -> usize {
 /// `auth_ext.bulk_threshold`, in users.
 pub fn bulk_threshold() -> usize {
     usize::try_from(BULK_THRESHOLD.get()).unwrap_or(0)
+}
+
+/// `auth_ext.log_retention`, in seconds.
+pub fn log_retention() -> i32 {
+    LOG_RETENTION.get()
+}
+
+/// `auth_ext.logical_messages`.
+pub fn logical_messages() -> bool {
+    LOGICAL_MESSAGES.get()
 }

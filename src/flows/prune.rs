@@ -3,7 +3,9 @@
 use pgrx::prelude::*;
 
 use crate::error::sql;
+use crate::invalidation;
 use crate::pg::plan::{Sees, query};
+use crate::settings;
 
 /// Each removes rows that nothing can ask for any more, at most so many a call, passing over those that
 /// somebody else has locked.
@@ -24,6 +26,36 @@ const COMMANDS: [&str; 3] = [
          LIMIT 50000 FOR UPDATE SKIP LOCKED)) RETURNING 1",
 ];
 
+/// Events older than `auth_ext.log_retention`, in the order of their transactions and each transaction's as a whole,
+/// so that the highest one says which cursors are too old. One caller at a time: who finds another at it leaves it
+/// to him.
+const LOG: &str = "
+    WITH turn AS MATERIALIZED (
+        SELECT p.max_xid FROM auth.invalidation_pruned AS p FOR UPDATE SKIP LOCKED
+    ), old AS (
+        SELECT o.xid FROM auth.invalidation_log AS o
+        WHERE o.xid < coalesce((
+            SELECT y.xid FROM auth.invalidation_log AS y
+            WHERE y.created_at >= clock_timestamp() - make_interval(secs => $1)
+            ORDER BY y.xid LIMIT 1), '18446744073709551615')
+        ORDER BY o.xid LIMIT 50000
+    ), removed AS (
+        DELETE FROM auth.invalidation_log AS l
+        WHERE l.xid <= (SELECT o.xid FROM old AS o ORDER BY o.xid DESC LIMIT 1)
+          AND EXISTS (SELECT FROM turn)
+        RETURNING l.xid
+    ), mark AS (
+        UPDATE auth.invalidation_pruned AS p SET max_xid = greatest(p.max_xid, m.xid)
+        FROM (SELECT r.xid FROM removed AS r ORDER BY r.xid DESC LIMIT 1) AS m
+    )
+    SELECT FROM removed";
+
+fn prune_log() -> usize {
+    let retention = f64::from(settings::log_retention());
+    let arguments = [(pg_sys::FLOAT8OID, retention.into_datum())];
+    invalidation::as_our_own(|| query(Sees::Transaction, LOG, &arguments, |_| ()).len())
+}
+
 #[pg_extern(sql = false)]
 fn prune() -> i64 {
     sql(|| {
@@ -31,6 +63,7 @@ fn prune() -> i64 {
             .iter()
             .map(|command| query(Sees::Transaction, command, &[], |_| ()).len())
             .sum();
+        let removed = removed.saturating_add(prune_log());
         Ok(i64::try_from(removed).unwrap_or(i64::MAX))
     })
 }

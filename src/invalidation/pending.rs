@@ -5,6 +5,7 @@
 //! commits, and memory stays bounded.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use pgrx::fcinfo::direct_function_call_as_datum;
 use pgrx::prelude::*;
@@ -13,8 +14,10 @@ use pgrx::{
 };
 
 use super::event::{CHANNEL, Event, FLUSH};
+use super::log;
 use crate::accounts;
 use crate::pg::transaction;
+use crate::relay;
 use crate::settings::{self, Notify};
 
 #[derive(Default)]
@@ -24,6 +27,8 @@ struct Pending {
     /// How many of them are users'.
     users: usize,
     bulk: Option<Bulk>,
+    /// Is there something for the relay?
+    wakes: bool,
 }
 
 /// What was beyond the threshold. One is enough: it is undone by an abort only of what it began in or was
@@ -122,7 +127,11 @@ fn register() {
     // Postgres cannot PREPARE a transaction that notifies; ours must not break one that bumps.
     register_xact_callback(PgXactCallbackEvent::PrePrepare, || deliver(false));
     register_xact_callback(PgXactCallbackEvent::Abort, clear);
-    register_xact_callback(PgXactCallbackEvent::Commit, clear);
+    register_xact_callback(PgXactCallbackEvent::Commit, || {
+        if PENDING.take().wakes {
+            relay::wake();
+        }
+    });
     register_xact_callback(PgXactCallbackEvent::Prepare, clear);
     register_subxact_callback(PgSubXactCallbackEvent::AbortSub, |aborted, _parent| {
         PENDING.with_borrow_mut(|pending| pending.forget(aborted));
@@ -133,26 +142,39 @@ fn clear() {
     PENDING.take();
 }
 
-/// Before the commit: settles what a bulk leaves behind, and queues the notifications.
+/// Before the commit: settles what a bulk leaves behind, writes the log, and queues the notifications.
 fn deliver(may_notify: bool) {
     let (events, bulk) = PENDING
         .with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
     if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.marks) {
         accounts::settle_bulk(bulk.version_floor);
     }
-    if !may_notify || settings::notify() == Notify::off {
+    let payloads: Vec<String> =
+        if bulk.is_some() || events.iter().any(|(_, event)| *event == Event::Flush) {
+            vec![FLUSH.to_owned()]
+        } else {
+            // One of a kind is enough, as NOTIFY itself has it.
+            let mut known = HashSet::new();
+            let mut payloads: Vec<_> = events.iter().map(|(_, event)| event.payload()).collect();
+            payloads.retain(|payload| known.insert(payload.clone()));
+            payloads
+        };
+    if payloads.is_empty() {
         return;
     }
-    if bulk.is_none() && !events.iter().any(|(_, event)| *event == Event::Flush) {
-        for (_, event) in &events {
-            send(&event.payload());
-        }
-    } else {
-        send(FLUSH);
+    let notify = settings::notify();
+    log::write(&payloads, notify == Notify::relay);
+    PENDING.with_borrow_mut(|pending| pending.wakes = notify == Notify::relay);
+    if settings::logical_messages() {
+        log::emit(&payloads);
+    }
+    if may_notify && notify == Notify::inline {
+        payloads.iter().for_each(|payload| send(payload));
     }
 }
 
-fn send(payload: &str) {
+/// Queues a notification.
+pub fn send(payload: &str) {
     // SAFETY: pg_notify takes two text values and returns void; called inside a transaction.
     unsafe {
         direct_function_call_as_datum(

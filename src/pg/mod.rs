@@ -11,13 +11,17 @@ pub mod catalog;
 pub mod clock;
 pub mod hooks;
 pub mod json;
+pub mod latch;
+pub mod mvcc;
 pub mod names;
 pub mod plan;
 pub mod probe;
+pub mod process;
 pub mod row;
 pub mod scan;
 pub mod snapshot;
 pub mod transaction;
+pub mod wal;
 pub mod watch;
 
 /// The value of a parameter that may not exist.

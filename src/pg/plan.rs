@@ -110,6 +110,39 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Runs the plan, which only reads, under the snapshot that is active.
+    pub fn read<T>(
+        &self,
+        arguments: &[Option<pg_sys::Datum>],
+        mut read: impl FnMut(&Row) -> T,
+    ) -> Vec<T> {
+        assert_eq!(
+            arguments.len(),
+            self.arguments,
+            "arguments of an internal query"
+        );
+        let mut values: Vec<pg_sys::Datum> = arguments
+            .iter()
+            .map(|value| value.unwrap_or(pg_sys::Datum::from(0)))
+            .collect();
+        let nulls: Vec<core::ffi::c_char> = arguments
+            .iter()
+            .map(|value| if value.is_some() { b' ' } else { b'n' }.cast_signed())
+            .collect();
+        Spi::connect(|_| {
+            // SAFETY: inside an SPI connection; plan and arrays outlive the call.
+            let status = unsafe {
+                pg_sys::SPI_execute_plan(self.plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
+            };
+            if status < 0 {
+                error!("auth_ext could not run an internal query");
+            }
+            rows(&mut read)
+        })
+    }
+}
+
 /// Reads the rows of the last SPI command.
 fn rows<T>(read: &mut impl FnMut(&Row) -> T) -> Vec<T> {
     // SAFETY: SPI_tuptable is NULL or the result of the command that just ran in this connection, with

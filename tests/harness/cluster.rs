@@ -162,6 +162,16 @@ impl Cluster {
         run(Command::new("sh").arg("-c").arg(format!("kill -9 {pid}")));
     }
 
+    /// Waits for a server that starts again by itself.
+    #[track_caller]
+    pub fn wait_until_it_answers(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.config("postgres", "postgres").connect(NoTls).is_err() {
+            assert!(Instant::now() < deadline, "no server:\n{}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Starts the server of a stopped or killed cluster.
     #[track_caller]
     pub fn launch(&self) {

@@ -19,6 +19,7 @@ mod mint;
 mod neighbour;
 mod place;
 mod race;
+mod reader;
 mod readme;
 mod service;
 mod standby;
@@ -31,6 +32,7 @@ pub use listener::Listener;
 pub use mint::{Mint, seconds};
 pub use neighbour::{PgBouncer, Postgrest};
 pub use race::{Outcome, attempt, no, race, second};
+pub use reader::Reader;
 pub use readme::{Block, readme_blocks};
 pub use service::service;
 

@@ -27,7 +27,7 @@ SELECT auth.jwks();
 -- No table and no view of ours can be read or written, and no trigger function called or bound.
 SELECT command, spec.outcome(command)
 FROM (VALUES
-    ('TABLE auth.issuers'), ('TABLE auth.signing_key_store'), ('TABLE auth.signing_keys'), ('TABLE auth.attached_tables'), ('TABLE auth.user_history'), ('TABLE users'),
+    ('TABLE auth.issuers'), ('TABLE auth.signing_key_store'), ('TABLE auth.signing_keys'), ('TABLE auth.attached_tables'), ('TABLE auth.user_history'), ('TABLE auth.invalidation_log'), ('TABLE auth.invalidation_pruned'), ('TABLE auth.relay_position'), ('TABLE users'),
     ('INSERT INTO auth.issuers VALUES (''x'', ''{}'')'), ('DELETE FROM auth.issuers'), ('UPDATE auth.signing_key_store SET retired = false'), ('TRUNCATE auth.issuers'),
     ('CREATE TABLE auth.mine ()'), ('CREATE TEMP TABLE t (); CREATE TRIGGER t AFTER INSERT ON t EXECUTE FUNCTION auth.trust_changed()')
 ) AS commands(command);

@@ -1,0 +1,105 @@
+//! A place in the log, as a listener keeps it: which transactions' events it has seen, and of which history.
+
+use core::fmt;
+use std::str::FromStr;
+
+use pgrx::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::pg::mvcc::Mvcc;
+use crate::pg::wal;
+
+/// With more transactions in progress the cursor sees less than it could: events may come again, none is lost.
+const MAX_IN_PROGRESS: usize = 512;
+
+/// Whose history a cursor belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    system: u64,
+    database: u32,
+    timeline: u32,
+}
+
+impl Origin {
+    /// This database's.
+    pub fn here() -> Self {
+        Self {
+            system: wal::system_identifier(),
+            // SAFETY: set when the backend starts.
+            database: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+            timeline: wal::timeline(),
+        }
+    }
+}
+
+/// A place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Whose.
+    pub origin: Origin,
+    /// The transactions whose events are behind it.
+    pub seen: Mvcc,
+}
+
+impl Cursor {
+    /// A place in this database's log.
+    pub fn new(origin: Origin, seen: Mvcc) -> Self {
+        Self {
+            origin,
+            seen: seen.bounded(MAX_IN_PROGRESS),
+        }
+    }
+}
+
+/// `1.system.database.timeline.xmax.in-progress`, in hexadecimal; those in progress by their distance from xmax,
+/// ascending in id.
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin {
+            system,
+            database,
+            timeline,
+        } = &self.origin;
+        let xmax = self.seen.xmax();
+        write!(f, "1.{system:x}.{database:x}.{timeline:x}.{xmax:x}.")?;
+        for (n, xid) in self.seen.in_progress().iter().enumerate() {
+            write!(f, "{}{:x}", if n == 0 { "" } else { "," }, xmax - xid)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // Whatever is not exactly as it was given out is none of ours.
+        parse(text)
+            .filter(|cursor| cursor.to_string() == text)
+            .ok_or_else(|| Error::Argument("not a cursor of auth.invalidation_cursor()".to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Cursor> {
+    let mut parts = text.strip_prefix("1.")?.split('.');
+    let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
+    let origin = Origin {
+        system: number()?,
+        database: u32::try_from(number()?).ok()?,
+        timeline: u32::try_from(number()?).ok()?,
+    };
+    let xmax = number().filter(|xmax| *xmax > 0)?;
+    let list = parts.next().filter(|list| !list.is_empty());
+    let in_progress = list
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .map(|distance| {
+            let distance = u64::from_str_radix(distance, 16).ok()?;
+            xmax.checked_sub(distance).filter(|xid| *xid > 0)
+        })
+        .collect::<Option<Vec<u64>>>()?;
+    (parts.next().is_none() && in_progress.len() <= MAX_IN_PROGRESS).then(|| Cursor {
+        origin,
+        seen: Mvcc::new(xmax, in_progress),
+    })
+}

@@ -1,0 +1,61 @@
+//! The SQL functions of the log. Declared in `sql/functions.sql`.
+
+use pgrx::prelude::*;
+
+use super::cursor::Cursor;
+use super::event::FLUSH;
+use super::log::{self, Of, Since};
+use crate::error::{Error, Result, sql};
+use crate::pg::json::JsonText;
+use crate::pg::wal;
+
+#[pg_extern(sql = false)]
+fn invalidation_cursor() -> String {
+    sql(|| Ok(given_out(&log::cursor())))
+}
+
+/// A cursor as a client keeps it. After a crash the server gives out again the ids of transactions of which nothing
+/// had reached the disk; a cursor that took such an id for seen would miss the new transaction's events. All that had
+/// ended had written a commit or abort record: flush those, and their ids are never used again.
+fn given_out(cursor: &Cursor) -> String {
+    wal::flush();
+    cursor.to_string()
+}
+
+type Rows = Vec<(JsonText, String)>;
+
+#[pg_extern(sql = false)]
+fn invalidations_since(
+    cursor: Option<&str>,
+) -> TableIterator<'static, (name!(event, JsonText), name!(next_cursor, String))> {
+    TableIterator::new(sql(|| events_since(cursor)))
+}
+
+fn events_since(cursor: Option<&str>) -> Result<Rows> {
+    let cursor = cursor
+        .ok_or_else(|| Error::Argument("cursor must not be NULL".to_owned()))?
+        .parse()?;
+    let (events, next) = match log::since(&cursor, Of::All) {
+        Since::Nothing => return Ok(Vec::new()),
+        Since::Events(events, next) => (events, next),
+        Since::Flush(next) => (vec![FLUSH.to_owned()], next),
+    };
+    let next = given_out(&next);
+    Ok(events
+        .into_iter()
+        .map(|event| (JsonText(event), next.clone()))
+        .collect())
+}
+
+/// On the tables of the log: what arrives by logical replication is the other server's, whose ids mean nothing
+/// here. Its changes of users write rows here by themselves.
+#[pg_trigger(sql = false)]
+fn keep_out_replicated<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>, PgHeapTupleError> {
+    Ok(if log::is_our_own() {
+        trigger.new().or_else(|| trigger.old())
+    } else {
+        None
+    })
+}

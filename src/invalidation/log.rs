@@ -1,0 +1,222 @@
+//! The log: every event is a row, written by the transaction that it is about.
+//!
+//! A row carries its transaction's id, so that a reader who remembers which transactions it has seen
+//! ([`Cursor`]) gets each event once, in whatever order they commit.
+
+use std::cell::Cell;
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+
+use super::cursor::{Cursor, Origin};
+use crate::pg::acting::ActingAs;
+use crate::pg::mvcc::{Mvcc, at_this_moment};
+use crate::pg::plan::{Plan, Sees};
+use crate::pg::{catalog, transaction, wal};
+
+/// A reader who is further behind is told to forget everything: that is quicker.
+const MAX_EVENTS: usize = 10_000;
+
+struct Plans {
+    write_one: Plan,
+    write: Plan,
+    emit: Plan,
+    pruned: Plan,
+    unaccounted: Plan,
+    since: Plan,
+}
+
+thread_local! {
+    static PLANS: Plans = Plans {
+        // Most transactions have one event; this takes half the time.
+        write_one: Plan::prepare(
+            "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
+             VALUES (pg_current_xact_id(), 1, $1, $2)",
+            &[pg_sys::TEXTOID, pg_sys::BOOLOID],
+        ),
+        write: Plan::prepare(
+            "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
+             SELECT pg_current_xact_id(), e.n, e.event, $2 FROM unnest($1) WITH ORDINALITY AS e(event, n)",
+            &[pg_sys::TEXTARRAYOID, pg_sys::BOOLOID],
+        ),
+        emit: Plan::prepare(
+            "SELECT pg_logical_emit_message(true, 'auth_ext', e.event) FROM unnest($1) AS e(event)",
+            &[pg_sys::TEXTARRAYOID],
+        ),
+        pruned: Plan::prepare("SELECT p.began::text, p.max_xid::text FROM auth.invalidation_pruned AS p", &[]),
+        // Of these transactions, is there one that may have committed, and has no row (any more)?
+        unaccounted: Plan::prepare(
+            "SELECT FROM unnest($1) AS x(xid)
+             WHERE pg_xact_status(x.xid::xid8) IS DISTINCT FROM 'aborted'
+               AND NOT EXISTS (SELECT FROM auth.invalidation_log AS l WHERE l.xid = x.xid::xid8)
+             LIMIT 1",
+            &[pg_sys::TEXTARRAYOID],
+        ),
+        since: Plan::prepare(
+            "SELECT l.created_at, l.n, l.event, l.relayed FROM auth.invalidation_log AS l
+             WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot)
+             LIMIT $3",
+            &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT8OID],
+        ),
+    };
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body`, whose writes to the tables of the log are this server's own.
+pub fn as_our_own<T>(body: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WRITING.set(self.0);
+        }
+    }
+    let _restore = Restore(WRITING.replace(true));
+    body()
+}
+
+/// Does [`as_our_own`] run?
+pub fn is_our_own() -> bool {
+    WRITING.get()
+}
+
+/// Writes events, at the end of the transaction. `relayed`: the relay is to send them.
+pub fn write(payloads: &[String], relayed: bool) {
+    // Gone with DROP EXTENSION in this very transaction.
+    if catalog::auth_relation(c"invalidation_log") == pg_sys::InvalidOid {
+        return;
+    }
+    as_our_own(|| match payloads {
+        [payload] => {
+            let arguments = [payload.as_str().into_datum(), relayed.into_datum()];
+            run(&arguments, |plans| &plans.write_one);
+        }
+        _ => {
+            let arguments = [payloads.to_vec().into_datum(), relayed.into_datum()];
+            run(&arguments, |plans| &plans.write);
+        }
+    });
+}
+
+/// Writes events as logical messages into the WAL.
+pub fn emit(payloads: &[String]) {
+    run(&[payloads.to_vec().into_datum()], |plans| &plans.emit);
+}
+
+fn run(arguments: &[Option<pg_sys::Datum>], plan: impl Fn(&Plans) -> &Plan) {
+    transaction::with_snapshot(|| {
+        let _acting = ActingAs::writer(catalog::extension_owner(), None).without_jit();
+        PLANS.with(|plans| plan(plans).run(Sees::Transaction, arguments, 0, |_| ()));
+    });
+}
+
+/// What a reader is interested in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// All events.
+    All,
+    /// Those that the relay is to send.
+    Relay,
+}
+
+/// A row of the log.
+struct Logged {
+    /// In PostgreSQL's microseconds.
+    written: i64,
+    n: i64,
+    event: String,
+    relayed: bool,
+}
+
+/// What was committed since a cursor was taken.
+pub enum Since {
+    /// No event.
+    Nothing,
+    /// These payloads, in the order in which they were written, maybe none of interest; next time from there.
+    Events(Vec<String>, Cursor),
+    /// Not known, or too much; next time from there.
+    Flush(Cursor),
+}
+
+/// The place behind all that is committed at this moment.
+pub fn cursor() -> Cursor {
+    at_this_moment(|now| Cursor::new(Origin::here(), now.clone()))
+}
+
+/// The events that were committed since `cursor` was taken.
+pub fn since(cursor: &Cursor, of: Of) -> Since {
+    let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
+    at_this_moment(|now| PLANS.with(|plans| plans.since(cursor, of, now)))
+}
+
+impl Plans {
+    fn since(&self, cursor: &Cursor, of: Of, now: &Mvcc) -> Since {
+        let here = Origin::here();
+        // Out of recovery nobody can have seen a transaction that has not begun: that is another history.
+        let foreign =
+            cursor.origin != here || (!wal::in_recovery() && cursor.seen.xmax() > now.xmax());
+        if foreign || self.is_too_old(&cursor.seen, of, now) {
+            return Since::Flush(Cursor::new(here, now.clone()));
+        }
+        // Of both: a standby that lags behind must not move the cursor backwards.
+        let next = Cursor::new(here, cursor.seen.union(now));
+        let mut events = self.after(&cursor.seen);
+        match events.len() {
+            0 => Since::Nothing,
+            1..=MAX_EVENTS => {
+                // Who waited for another's row lock wrote later.
+                events.sort_unstable_by_key(|logged| (logged.written, logged.n));
+                let events = events
+                    .into_iter()
+                    .filter(|logged| logged.relayed || of == Of::All)
+                    .map(|logged| logged.event);
+                Since::Events(events.collect(), next)
+            }
+            _ => Since::Flush(next),
+        }
+    }
+
+    /// The rows that `seen` does not see, one more than a reader gets at most.
+    fn after(&self, seen: &Mvcc) -> Vec<Logged> {
+        let limit = i64::try_from(MAX_EVENTS.saturating_add(1)).ok();
+        let arguments = [
+            seen.xmin().to_string().into_datum(),
+            seen.to_string().into_datum(),
+            limit.into_datum(),
+        ];
+        self.since.read(&arguments, |row| Logged {
+            written: row
+                .get::<TimestampWithTimeZone>(1)
+                .map_or(0, TimestampWithTimeZone::into_inner),
+            n: row.get(2).unwrap_or_default(),
+            event: row.get(3).unwrap_or_default(),
+            relayed: row.get(4).unwrap_or_default(),
+        })
+    }
+
+    /// May an event that `seen` does not see have been pruned?
+    fn is_too_old(&self, seen: &Mvcc, of: Of, now: &Mvcc) -> bool {
+        let xid = |text: Option<String>| text?.parse::<u64>().ok();
+        let bounds = self
+            .pruned
+            .read(&[], |row| Some((xid(row.get(1))?, xid(row.get(2))?)))
+            .pop();
+        let Some((began, pruned)) = bounds.flatten() else {
+            return true;
+        };
+        // The relay's place was made with the log; others may be of a log that was there before.
+        if (of == Of::All && !seen.sees(began)) || pruned >= seen.xmax() {
+            return true;
+        }
+        let ended: Vec<String> = seen
+            .in_progress()
+            .iter()
+            .filter(|xid| **xid <= pruned && now.sees(**xid))
+            .map(u64::to_string)
+            .collect();
+        !ended.is_empty()
+            && !self
+                .unaccounted
+                .read(&[ended.into_datum()], |_| ())
+                .is_empty()
+    }
+}

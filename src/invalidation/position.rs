@@ -1,0 +1,105 @@
+//! How far the relay is.
+
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+
+use super::cursor::Cursor;
+use super::event::FLUSH;
+use super::log::{self, Of, Since};
+use super::pending::send;
+use crate::pg::acting::ActingAs;
+use crate::pg::catalog;
+use crate::pg::plan::{Plan, Sees, query, text};
+
+/// Sends what the relay has not sent yet, and moves its place behind it, all in the running transaction. False when
+/// there was nothing.
+pub fn relay_step() -> bool {
+    let since = match position() {
+        Some(position) => log::since(&position, Of::Relay),
+        // Whatever it was.
+        None => Since::Flush(log::cursor()),
+    };
+    let (events, next) = match since {
+        Since::Nothing => return false,
+        Since::Events(events, next) => (events, next),
+        Since::Flush(next) => (vec![FLUSH.to_owned()], next),
+    };
+    events.iter().for_each(|event| send(event));
+    log::as_our_own(|| store(&next));
+    true
+}
+
+struct Plans {
+    load: Plan,
+    store: Plan,
+}
+
+thread_local! {
+    static PLANS: Plans = Plans {
+        load: Plan::prepare("SELECT p.cursor FROM auth.relay_position AS p", &[]),
+        store: Plan::prepare(
+            "INSERT INTO auth.relay_position AS p (cursor, sent_at) VALUES ($1, clock_timestamp())
+             ON CONFLICT (singleton) DO UPDATE SET cursor = excluded.cursor, sent_at = excluded.sent_at",
+            &[pg_sys::TEXTOID],
+        ),
+    };
+}
+
+/// The relay's place in the log; None when it is not known.
+fn position() -> Option<Cursor> {
+    let _acting = ActingAs::reader(catalog::extension_owner());
+    PLANS
+        .with(|plans| {
+            plans
+                .load
+                .run(Sees::Latest, &[], 1, |row| row.get::<String>(1))
+        })
+        .pop()
+        .flatten()?
+        .parse()
+        .ok()
+}
+
+fn store(position: &Cursor) {
+    let _acting = ActingAs::writer(catalog::extension_owner(), None);
+    let arguments = [position.to_string().into_datum()];
+    PLANS.with(|plans| plans.store.run(Sees::Transaction, &arguments, 0, |_| ()));
+}
+
+/// What the relay has still to send.
+pub struct Pending {
+    /// How many events, counted up to 10,000.
+    pub events: i64,
+    /// How long the oldest of them has waited.
+    pub age: Option<Interval>,
+}
+
+/// What the relay of this database has still to send.
+pub fn pending_for_relay() -> Pending {
+    let none = Pending {
+        events: 0,
+        age: None,
+    };
+    let Some(position) = position() else {
+        return none;
+    };
+    query(
+        Sees::Latest,
+        "SELECT count(*), clock_timestamp() - min(e.created_at)
+         FROM (
+             SELECT l.created_at FROM auth.invalidation_log AS l
+             WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot) AND l.relayed
+             LIMIT 10000
+         ) AS e",
+        &[
+            text(position.seen.xmin().to_string()),
+            text(position.seen.to_string()),
+        ],
+        |row| Pending {
+            events: row.get(1).unwrap_or_default(),
+            age: row.get(2),
+        },
+    )
+    .pop()
+    .unwrap_or(none)
+}

@@ -1,0 +1,94 @@
+//! The relay of one database: sends what was committed, in batches, and keeps its place in the log in a table.
+//!
+//! An event and the place behind it are committed together: after a crash it goes on from there. An error ends the
+//! process; the launcher starts another.
+
+use core::ffi::CStr;
+use core::time::Duration;
+use std::panic::AssertUnwindSafe;
+
+use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
+use pgrx::prelude::*;
+
+use super::registry;
+use crate::invalidation::relay_step;
+use crate::pg::process::{self, Tables};
+use crate::settings::{self, Notify};
+
+/// Committing backends wake the worker. What has nobody to do so (a prepared transaction) waits at most so long.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Between two batches, so that under load each is worth its transaction.
+const GATHER: Duration = Duration::from_millis(10);
+/// While somebody holds a lock on the tables.
+const BUSY: Duration = Duration::from_millis(100);
+
+const TABLES: [&CStr; 3] = [
+    c"relay_position",
+    c"invalidation_log",
+    c"invalidation_pruned",
+];
+
+enum Step {
+    Sent,
+    Nothing,
+    Busy,
+    Gone,
+}
+
+/// The worker's process; the argument is its database.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn auth_ext_relay_worker(database: pg_sys::Datum) {
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    // SAFETY: the launcher passes an oid.
+    let database = unsafe { pg_sys::Oid::from_datum(database, false) };
+    BackgroundWorker::connect_worker_to_spi_by_oid(database, None);
+    process::commit_asynchronously();
+    if registry::enter() {
+        work();
+    }
+}
+
+fn work() {
+    loop {
+        let pause = match step() {
+            Step::Sent => {
+                registry::well();
+                GATHER
+            }
+            Step::Nothing if settings::notify() == Notify::relay => SWEEP,
+            Step::Busy => BUSY,
+            Step::Nothing | Step::Gone => break,
+        };
+        process::report_statistics();
+        if !rest(pause) {
+            return;
+        }
+    }
+    // Nobody wakes us from here on, so what was committed until here is for us.
+    registry::leave();
+    step();
+}
+
+/// Waits until somebody has committed, or for the whole of a short pause. False: the process is to end.
+fn rest(pause: Duration) -> bool {
+    let goes_on = if pause < SWEEP {
+        process::sleep(pause);
+        !BackgroundWorker::sigterm_received()
+    } else {
+        BackgroundWorker::wait_latch(Some(pause))
+    };
+    if BackgroundWorker::sighup_received() {
+        process::reload_configuration();
+    }
+    goes_on
+}
+
+fn step() -> Step {
+    BackgroundWorker::transaction(AssertUnwindSafe(|| match process::try_lock(&TABLES) {
+        Tables::Locked if relay_step() => Step::Sent,
+        Tables::Locked => Step::Nothing,
+        Tables::Busy => Step::Busy,
+        Tables::Gone => Step::Gone,
+    }))
+}
