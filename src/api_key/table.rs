@@ -143,6 +143,11 @@ impl ApiKeys {
         self.read(plan, &[Some(id)]).pop()
     }
 
+    /// May there be rows that are found by their hash?
+    pub fn has_hashes(&self) -> bool {
+        self.hash_column.is_some() && self.prefix_column.is_some()
+    }
+
     /// The rows of that prefix that have a hash and no fingerprint yet.
     pub fn candidates(&self, prefix: &str) -> Vec<KeyRow> {
         let (Some(hash_column), Some(prefix_column)) = (&self.hash_column, &self.prefix_column)

@@ -91,6 +91,8 @@ pub fn find(keys: &ApiKeys, key: &str) -> Result<Found> {
     let row = keys
         .find(&fingerprint)
         .or_else(|| find_by_hash(keys, key))
+        // Another session may have filled the fingerprint in between the two.
+        .or_else(|| keys.has_hashes().then(|| keys.find(&fingerprint)).flatten())
         .ok_or(Refusal::UnknownApiKey)?;
     Ok(Found { row, fingerprint })
 }
