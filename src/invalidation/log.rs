@@ -31,16 +31,17 @@ thread_local! {
         // Most transactions have one event; this takes half the time.
         write_one: Plan::prepare(
             "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
-             VALUES (pg_current_xact_id(), 1, $1, $2)",
+             VALUES (pg_catalog.pg_current_xact_id(), 1, $1, $2)",
             &[pg_sys::TEXTOID, pg_sys::BOOLOID],
         ),
         write: Plan::prepare(
             "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
-             SELECT pg_current_xact_id(), e.n, e.event, $2 FROM unnest($1) WITH ORDINALITY AS e(event, n)",
+             SELECT pg_catalog.pg_current_xact_id(), e.n, e.event, $2
+             FROM pg_catalog.unnest($1) WITH ORDINALITY AS e(event, n)",
             &[pg_sys::TEXTARRAYOID, pg_sys::BOOLOID],
         ),
         emit: Plan::prepare(
-            "SELECT pg_logical_emit_message(true, 'auth_ext', e.event) FROM unnest($1) AS e(event)",
+            "SELECT pg_catalog.pg_logical_emit_message(true, 'auth_ext', e.event) FROM pg_catalog.unnest($1) AS e(event)",
             &[pg_sys::TEXTARRAYOID],
         ),
         pruned: Plan::prepare("SELECT p.began::text, p.max_xid::text FROM auth.invalidation_pruned AS p", &[]),
@@ -104,7 +105,7 @@ pub fn emit(payloads: &[String]) {
 
 fn run(arguments: &[Option<pg_sys::Datum>], plan: impl Fn(&Plans) -> &Plan) {
     transaction::with_snapshot(|| {
-        let _acting = ActingAs::writer(catalog::extension_owner(), None).without_jit();
+        let _acting = ActingAs::qualified(catalog::extension_owner());
         PLANS.with(|plans| plan(plans).run(Sees::Transaction, arguments, 0, |_| ()));
     });
 }
