@@ -11,8 +11,6 @@ SET auth_ext.notify = 'sometimes';
 \echo :LAST_ERROR_SQLSTATE
 SET auth_ext.bulk_threshold = 0;
 \echo :LAST_ERROR_SQLSTATE
-SET auth_ext.log_retention = 0;
-\echo :LAST_ERROR_SQLSTATE
 
 CREATE ROLE regress_auth_app;
 SET ROLE regress_auth_app;
