@@ -393,7 +393,10 @@ CREATE FUNCTION auth.health(
     OUT api_keys_table text,
     OUT api_keys_table_intact boolean,
     OUT verifying_keys bigint,
-    OUT next_key_lapses_at timestamptz
+    OUT next_key_lapses_at timestamptz,
+    OUT verified_cache_tokens bigint,
+    OUT verified_cache_hits bigint,
+    OUT verified_cache_misses bigint
 ) RETURNS SETOF record
     LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS

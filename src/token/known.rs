@@ -52,7 +52,9 @@ pub fn known(text: &str, now: UnixMicros) -> Result<Rc<Known>> {
     let digest = jose::digest(text);
     let seen = CACHE.with_borrow_mut(|cache| cache.under(&trust).get(&digest));
     // One that does not hold any more is judged anew, for its reason.
-    if let Some(known) = seen.filter(|known| known.is_current_under(&trust, now)) {
+    let current = seen.filter(|known| known.is_current_under(&trust, now));
+    CACHE.with_borrow_mut(|cache| cache.count(current.is_some()));
+    if let Some(known) = current {
         return Ok(known);
     }
     let signed = decode(text, now)?;
@@ -120,6 +122,27 @@ struct Cache {
     trust: Option<Rc<Trust>>,
     young: HashMap<[u8; 32], Rc<Known>>,
     old: HashMap<[u8; 32], Rc<Known>>,
+    hits: i64,
+    misses: i64,
+}
+
+/// How this backend's cache has done.
+pub struct CacheStatistics {
+    /// Tokens in it.
+    pub tokens: i64,
+    /// Verifications that needed no signature to be checked.
+    pub hits: i64,
+    /// Those that did, refused ones among them.
+    pub misses: i64,
+}
+
+/// The numbers of this backend, since it began.
+pub fn cache_statistics() -> CacheStatistics {
+    CACHE.with_borrow(|cache| CacheStatistics {
+        tokens: i64::try_from(cache.young.len() + cache.old.len()).unwrap_or(i64::MAX),
+        hits: cache.hits,
+        misses: cache.misses,
+    })
 }
 
 impl Cache {
@@ -132,12 +155,20 @@ impl Cache {
                 .as_ref()
                 .is_some_and(|same| Rc::ptr_eq(same, trust))
         {
-            *self = Self {
-                trust: Some(Rc::clone(trust)),
-                ..Self::default()
-            };
+            self.trust = Some(Rc::clone(trust));
+            self.young.clear();
+            self.old.clear();
         }
         self
+    }
+
+    fn count(&mut self, hit: bool) {
+        let counter = if hit {
+            &mut self.hits
+        } else {
+            &mut self.misses
+        };
+        *counter = counter.saturating_add(1);
     }
 
     fn get(&mut self, digest: &[u8; 32]) -> Option<Rc<Known>> {

@@ -11,6 +11,6 @@ mod verify;
 
 pub use edge::device_hash;
 pub use issue::{Request, Subject, issue, sign, subject};
-pub use known::{Known, known};
+pub use known::{Known, cache_statistics, known};
 pub use revocation::revoke;
 pub use verify::{Signed, decode};
