@@ -184,7 +184,7 @@ impl Plans {
             seen.to_string().into_datum(),
             limit.into_datum(),
         ];
-        self.since.read(&arguments, |row| Logged {
+        self.since.run(Sees::Active, &arguments, 0, |row| Logged {
             written: row
                 .get::<TimestampWithTimeZone>(1)
                 .map_or(0, TimestampWithTimeZone::into_inner),
@@ -199,7 +199,9 @@ impl Plans {
         let xid = |text: Option<String>| text?.parse::<u64>().ok();
         let bounds = self
             .pruned
-            .read(&[], |row| Some((xid(row.get(1))?, xid(row.get(2))?)))
+            .run(Sees::Active, &[], 0, |row| {
+                Some((xid(row.get(1))?, xid(row.get(2))?))
+            })
             .pop();
         let Some((began, pruned)) = bounds.flatten() else {
             return true;
@@ -217,7 +219,7 @@ impl Plans {
         !ended.is_empty()
             && !self
                 .unaccounted
-                .read(&[ended.into_datum()], |_| ())
+                .run(Sees::Active, &[ended.into_datum()], 0, |_| ())
                 .is_empty()
     }
 }

@@ -4,6 +4,8 @@ use core::fmt;
 
 use pgrx::prelude::*;
 
+use super::snapshot;
+
 /// What a snapshot sees: of the transactions below `xmax`, those that are not in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mvcc {
@@ -129,7 +131,7 @@ pub fn at_this_moment<T>(body: impl FnOnce(&Mvcc) -> T) -> T {
     // SAFETY: inside a transaction. The active snapshot is a copy, which lives until it is popped: below, or by
     // the abort of the transaction after an error.
     let now = unsafe {
-        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        pg_sys::PushActiveSnapshot(snapshot::latest());
         Mvcc::read(&*pg_sys::GetActiveSnapshot())
     };
     let result = body(&now);

@@ -12,6 +12,8 @@ pub enum Sees {
     /// What is committed at this moment, and the transaction's own changes, also inside a REPEATABLE
     /// READ transaction that began earlier. Reads only.
     Latest,
+    /// What the snapshot shows that the caller has made the active one. Reads only.
+    Active,
     /// What any command of this transaction would see. May write.
     Transaction,
 }
@@ -75,11 +77,11 @@ impl Plan {
             .map(|value| if value.is_some() { b' ' } else { b'n' }.cast_signed())
             .collect();
         Spi::connect(|_| {
-            // SAFETY: inside an SPI connection; plan and arrays outlive the call; the latest snapshot is
+            // SAFETY: inside an SPI connection; plan and arrays outlive the call; the snapshot is
             // registered with the executor by SPI, and pushed here only to plan under it.
             let status = unsafe {
-                let read_only = sees == Sees::Latest;
-                if read_only {
+                let read_only = sees != Sees::Transaction;
+                if sees == Sees::Latest {
                     snapshot::see_own_changes();
                     pg_sys::PushActiveSnapshot(snapshot::latest());
                 }
@@ -97,43 +99,10 @@ impl Plan {
                     true,
                     limit,
                 );
-                if read_only {
+                if sees == Sees::Latest {
                     pg_sys::PopActiveSnapshot();
                 }
                 status
-            };
-            if status < 0 {
-                error!("auth_ext could not run an internal query");
-            }
-            rows(&mut read)
-        })
-    }
-}
-
-impl Plan {
-    /// Runs the plan, which only reads, under the snapshot that is active.
-    pub fn read<T>(
-        &self,
-        arguments: &[Option<pg_sys::Datum>],
-        mut read: impl FnMut(&Row) -> T,
-    ) -> Vec<T> {
-        assert_eq!(
-            arguments.len(),
-            self.arguments,
-            "arguments of an internal query"
-        );
-        let mut values: Vec<pg_sys::Datum> = arguments
-            .iter()
-            .map(|value| value.unwrap_or(pg_sys::Datum::from(0)))
-            .collect();
-        let nulls: Vec<core::ffi::c_char> = arguments
-            .iter()
-            .map(|value| if value.is_some() { b' ' } else { b'n' }.cast_signed())
-            .collect();
-        Spi::connect(|_| {
-            // SAFETY: inside an SPI connection; plan and arrays outlive the call.
-            let status = unsafe {
-                pg_sys::SPI_execute_plan(self.plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0)
             };
             if status < 0 {
                 error!("auth_ext could not run an internal query");
