@@ -1,6 +1,7 @@
 //! How far the relay is.
 
 use pgrx::datum::Interval;
+use pgrx::fcinfo::direct_function_call;
 use pgrx::prelude::*;
 
 use super::cursor::Cursor;
@@ -24,9 +25,17 @@ pub fn relay_step() -> bool {
         Since::Events(events, next) => (events, next),
         Since::Flush(next) => (vec![FLUSH.to_owned()], next),
     };
+    make_room();
     events.iter().for_each(|event| send(event));
     log::as_our_own(|| store(&next));
     true
+}
+
+/// What listeners have read leaves the notification queue when somebody notifies, and nobody can while it is full; or
+/// when somebody asks how full it is.
+fn make_room() {
+    // SAFETY: takes no argument, and needs a transaction, in which the relay's steps run.
+    unsafe { direct_function_call::<f64>(pg_sys::pg_notification_queue_usage, &[]) };
 }
 
 struct Plans {
