@@ -119,7 +119,7 @@ CREATE TABLE auth.user_history (
     user_id      text COLLATE "C" PRIMARY KEY,
     bumped_at    timestamptz NOT NULL,
     next_version bigint NOT NULL DEFAULT 0
-);
+) WITH (fillfactor = 80);
 COMMENT ON TABLE auth.user_history IS 'What must outlive a user''s row: when the sessions were last ended, and what version a new row of that id starts at. An id over 1024 bytes is kept as its SHA-256.';
 
 CREATE TABLE auth.user_floor (

@@ -35,7 +35,7 @@ install_extension() {
         --features "pg$1${4:+ $4}" --pg-config "$(realpath "$2/bin")/pg_config"
 }
 
-# start_server NAME BIN: a fresh cluster at $RUN/NAME; its socket is there, too.
+# start_server NAME BIN [SETTINGS]: a fresh cluster at $RUN/NAME; its socket is there, too.
 start_server() {
     local home=$RUN/$1 bin=$2
     install -d -m 755 -o "$(server_user)" "$home"
@@ -45,6 +45,7 @@ start_server() {
 		listen_addresses = ''
 		unix_socket_directories = '$home'
 		fsync = off
+		${3:-}
 	CONF
     as_server_user env -C "$home" "$bin/pg_ctl" start --silent -w -D data -l log || {
         cat "$home/log"
