@@ -333,7 +333,8 @@ COMMENT ON FUNCTION auth.role() IS
     'The claim role of the authenticated token.';
 
 CREATE FUNCTION auth.require_user() RETURNS text
-    LANGUAGE c STABLE PARALLEL SAFE SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'require_user_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'require_user_wrapper';
+-- Without support: hoisted, it could raise where the plain call would not have been reached.
 COMMENT ON FUNCTION auth.require_user() IS
     'Like user_id, but raises not_authenticated where that is NULL.';
 

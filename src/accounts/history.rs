@@ -109,7 +109,7 @@ pub fn bumped_at(users: &Users, user_id: &str) -> Option<UnixMicros> {
 
 /// At the end of a transaction that bumped or deleted too many users for a row each: one mark for all.
 pub fn settle_bulk(version_floor: i64) {
-    transaction::with_snapshot(|| {
+    transaction::to_settle(|| {
         query(
             Sees::Transaction,
             "INSERT INTO auth.user_floor AS f (bumped_at, next_version) VALUES (clock_timestamp(), $1)

@@ -1,6 +1,8 @@
 //! A policy that asks `auth.user_id()` for every row asks once a statement: the planner is told to take the call for the
 //! sub-select `(select auth.user_id())`, which it evaluates once and can use as an index condition.
 
+use core::ffi::{c_int, c_void};
+
 use pgrx::prelude::*;
 
 /// The planner's question to the identity functions (`SupportRequestSimplify`): is there something simpler?
@@ -32,7 +34,13 @@ unsafe fn simplify(request: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
         let root = (*request).root.as_ref()?;
         let call = (*request).fcall;
         let query = root.parse.as_mut()?;
-        if !reads_tables(query) || !has_constant_arguments(call) {
+        // Up to 16 the planner takes a grouping expression that is a sub-select for a constant.
+        let is_grouped = !query.groupingSets.is_null();
+        if is_grouped
+            || !reads_tables(query)
+            || !has_constant_arguments(call)
+            || holds_exists(core::ptr::from_mut(query).cast(), core::ptr::null_mut())
+        {
             return None;
         }
         query.hasSubLinks = true;
@@ -53,6 +61,45 @@ unsafe fn reads_tables(query: &pg_sys::Query) -> bool {
 unsafe fn has_constant_arguments(call: *mut pg_sys::FuncExpr) -> bool {
     // SAFETY: a call's arguments are a list of nodes.
     unsafe { elements((*call).args).all(|argument| (*argument).type_ == pg_sys::NodeTag::T_Const) }
+}
+
+unsafe extern "C-unwind" {
+    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+    fn query_tree_walker(
+        query: *mut pg_sys::Node,
+        walker: Walker,
+        context: *mut c_void,
+        flags: c_int,
+    ) -> bool;
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+    fn expression_tree_walker(
+        node: *mut pg_sys::Node,
+        walker: Walker,
+        context: *mut c_void,
+    ) -> bool;
+}
+
+type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
+
+/// Is there an `EXISTS (…)` in the query, at any depth? The planner simplifies the condition of one on behalf of the query
+/// around it (`convert_EXISTS_to_ANY`, `simplify_EXISTS_query`), which is then not the one that the sub-select would be in.
+unsafe extern "C-unwind" fn holds_exists(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    // SAFETY: PostgreSQL's walkers call this with nodes of the query, or NULL; no frame here owns anything.
+    unsafe {
+        if node.is_null() {
+            return false;
+        }
+        match (*node).type_ {
+            pg_sys::NodeTag::T_SubLink
+                if (*node.cast::<pg_sys::SubLink>()).subLinkType
+                    == pg_sys::SubLinkType::EXISTS_SUBLINK =>
+            {
+                true
+            }
+            pg_sys::NodeTag::T_Query => query_tree_walker(node, holds_exists, context, 0),
+            _ => expression_tree_walker(node, holds_exists, context),
+        }
+    }
 }
 
 /// The elements of a list of nodes, which outlives the iterator.

@@ -8,7 +8,8 @@ use pgrx::prelude::*;
 use super::credential::Credential;
 use crate::error::{Error, Result};
 use crate::pg::carrier::{self, Slot};
-use crate::pg::{clock, hooks};
+use crate::pg::clock;
+use crate::pg::hooks::{self, Statement};
 
 /// Hides the session's identity for a transaction that has none.
 const NOBODY: &str = "nobody";
@@ -19,7 +20,7 @@ struct Memo {
     generation: u64,
     credential: Option<Rc<Credential>>,
     /// The statement that asked last, and whether the credential held.
-    asked: Option<(u64, bool)>,
+    asked: Option<(Statement, bool)>,
 }
 
 thread_local! {

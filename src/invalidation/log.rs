@@ -104,7 +104,7 @@ pub fn emit(payloads: &[String]) {
 }
 
 fn run(arguments: &[Option<pg_sys::Datum>], plan: impl Fn(&Plans) -> &Plan) {
-    transaction::with_snapshot(|| {
+    transaction::to_settle(|| {
         let _acting = ActingAs::qualified(catalog::extension_owner());
         PLANS.with(|plans| plan(plans).run(Sees::Transaction, arguments, 0, |_| ()));
     });

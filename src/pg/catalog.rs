@@ -96,6 +96,8 @@ pub struct Column {
     pub type_oid: pg_sys::Oid,
     /// Is it `GENERATED ALWAYS AS (…)`?
     pub generated: bool,
+    /// Its collation; InvalidOid where it has none.
+    pub collation: pg_sys::Oid,
     /// Does its collation tell apart what differs in a byte? (True where it has none.)
     pub deterministic: bool,
 }
@@ -114,6 +116,7 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
             number: form.attnum,
             type_oid: pg_sys::getBaseType(form.atttypid),
             generated: form.attgenerated != 0,
+            collation: form.attcollation,
             deterministic: form.attcollation == pg_sys::InvalidOid
                 || pg_sys::get_collation_isdeterministic(form.attcollation),
         });
@@ -126,7 +129,7 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
 pub struct UniqueIndex {
     /// Its oid.
     pub oid: pg_sys::Oid,
-    /// Is it one that can be scanned by any snapshot from now on, with the `=` of the columns' types?
+    /// Is it one that can be scanned by any snapshot from now on, with the `=` of the columns' types and collations?
     pub is_plain: bool,
 }
 
@@ -201,7 +204,9 @@ unsafe fn is_plain(index: pg_sys::Relation, columns: &[Column]) -> bool {
                     pg_sys::UUIDOID => pg_sys::Oid::from(UUID_BTREE_FAMILY),
                     _ => pg_sys::INTEGER_BTREE_FAM_OID,
                 };
-                column.deterministic && *(*index).rd_opfamily.add(i) == family
+                column.deterministic
+                    && *(*index).rd_opfamily.add(i) == family
+                    && *(*index).rd_indcollation.add(i) == column.collation
             })
     }
 }

@@ -15,9 +15,22 @@ thread_local! {
     static NEXT_UTILITY: Cell<pg_sys::ProcessUtility_hook_type> = const { Cell::new(None) };
 }
 
-/// Which statement is running, those inside functions included: another number for each.
-pub fn statement() -> u64 {
-    STATEMENTS.get()
+/// Which statement is running, those inside functions included: another value for each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Statement {
+    /// Queries, fetches, commands and ends of transactions so far.
+    count: u64,
+    /// When the client's message came: a call without a query (PQfn) is a statement, too.
+    received: pg_sys::TimestampTz,
+}
+
+/// The statement that is running.
+pub fn statement() -> Statement {
+    Statement {
+        count: STATEMENTS.get(),
+        // SAFETY: reads a variable of the backend.
+        received: unsafe { pg_sys::GetCurrentStatementStartTimestamp() },
+    }
 }
 
 /// What is called at the end of a DISCARD ALL, guarded against Rust's own panics.
@@ -32,7 +45,16 @@ pub fn init(on_discard_all: OnDiscardAll) {
         pg_sys::ExecutorRun_hook = Some(run);
         NEXT_UTILITY.set(pg_sys::ProcessUtility_hook);
         pg_sys::ProcessUtility_hook = Some(utility);
+        pg_sys::RegisterXactCallback(Some(transaction_ends), core::ptr::null_mut());
     }
+}
+
+/// What a procedure does after a COMMIT is another statement, though nothing else tells. Must not fail.
+unsafe extern "C-unwind" fn transaction_ends(
+    _event: pg_sys::XactEvent::Type,
+    _argument: *mut core::ffi::c_void,
+) {
+    count();
 }
 
 fn count() {

@@ -25,16 +25,31 @@ pub fn at_exit(callback: unsafe extern "C-unwind" fn(i32, pg_sys::Datum)) {
     unsafe { pg_sys::before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
 }
 
-/// Commits of this process do not wait for the disk.
-pub fn commit_asynchronously() {
-    // SAFETY: both are NUL-terminated; the parameter exists and takes the value.
-    unsafe {
-        pg_sys::SetConfigOption(
-            c"synchronous_commit".as_ptr(),
-            c"off".as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
+/// Sets what this process needs, whatever is set for its database: transactions that may write and take their time, and
+/// whose commits do not wait for the disk.
+pub fn prepare_to_write() {
+    const SETTINGS: [(&CStr, &CStr); 6] = [
+        (c"synchronous_commit", c"off"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"statement_timeout", c"0"),
+        (c"lock_timeout", c"0"),
+        (c"idle_in_transaction_session_timeout", c"0"),
+    ];
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    const NEWER: [(&CStr, &CStr); 0] = [];
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    const NEWER: [(&CStr, &CStr); 1] = [(c"transaction_timeout", c"0")];
+    for (name, value) in SETTINGS.into_iter().chain(NEWER) {
+        // SAFETY: both are NUL-terminated; the parameter exists and takes the value.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub extern "C-unwind" fn auth_ext_relay_worker(database: pg_sys::Datum) {
     // SAFETY: the launcher passes an oid.
     let database = unsafe { pg_sys::Oid::from_datum(database, false) };
     BackgroundWorker::connect_worker_to_spi_by_oid(database, None);
-    process::commit_asynchronously();
+    process::prepare_to_write();
     if registry::enter() {
         work();
     }

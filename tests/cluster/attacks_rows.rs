@@ -153,7 +153,14 @@ fn ids_that_a_collation_takes_for_the_same_one_are_refused() {
         let sql = format!("SELECT auth.attach_users('users', '{column}')");
         refused(a.query(&sql, &[]), "22023", None);
     }
-    a.run("SELECT auth.attach_users('users', 'fine')");
+    a.run("SELECT auth.attach_users('users', 'fine'); SELECT auth.detach_users()");
+    // Nor does an index of another collation than its column's find the wrong user.
+    a.run(
+        "DROP TABLE users; CREATE TABLE users (id text NOT NULL); CREATE UNIQUE INDEX ON users (id COLLATE ci);
+         INSERT INTO users VALUES ('ada'); SELECT auth.attach_users('users')",
+    );
+    assert_eq!(a.version("ada"), Some(0));
+    assert_eq!(a.version("ADA"), None);
 }
 
 #[test]

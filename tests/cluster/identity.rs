@@ -212,6 +212,34 @@ fn own_changes_count_at_once_and_not_after_a_rollback() {
 }
 
 #[test]
+fn a_procedure_that_commits_asks_anew_behind_each_commit() {
+    let app = App::new(shared(), "procedure");
+    let (mut a, mut admin) = (app.connect(), app.connect());
+    a.run(
+        "CREATE TABLE seen (at int, who text);
+         CREATE PROCEDURE watch() LANGUAGE plpgsql AS $$
+         DECLARE who text;
+         BEGIN
+             FOR n IN 1..40 LOOP
+                 who := auth.user_id();
+                 INSERT INTO seen VALUES (n, who);
+                 COMMIT;
+                 IF pg_sleep(0.05) IS NULL THEN EXIT WHEN who IS NULL; END IF;
+                 EXIT WHEN who IS NULL;
+             END LOOP;
+         END $$",
+    );
+    enter_session(&mut a, &admin.issue(app.ada));
+    std::thread::scope(|scope| {
+        scope.spawn(|| a.run("CALL watch()"));
+        while admin.one::<i64>("SELECT count(*) FROM seen", &[]) < 3 {}
+        admin.bump(app.ada);
+    });
+    let last = "SELECT who FROM seen ORDER BY at DESC LIMIT 1";
+    assert_eq!(admin.one::<Option<String>>(last, &[]), None);
+}
+
+#[test]
 fn a_kept_plan_asks_who_it_is_each_time() {
     let app = App::new(shared(), "plans");
     let mut admin = app.connect();

@@ -29,6 +29,10 @@ fn whatever_way_a_user_changes_the_log_says_what_the_notification_says() {
                 "BEGIN; SAVEPOINT s; UPDATE {users} SET {email} = 'lost'; ROLLBACK TO s; DELETE FROM {users} WHERE {id} = {eve}; COMMIT",
                 1,
             ),
+            (
+                "BEGIN; UPDATE {users} SET {email} = 'then read only' WHERE {id} = {ada}; SET TRANSACTION READ ONLY; COMMIT",
+                1,
+            ),
             ("TRUNCATE {users}", 1),
             ("UPDATE auth.issuers SET leeway = '1 s'", 1),
             ("DELETE FROM auth.issuers", 1),
