@@ -11,6 +11,7 @@
 //! when it goes out of scope. Where things are comes from `tests/run`, by the environment (see [`place`]).
 
 mod app;
+mod caching;
 mod cluster;
 mod expect;
 mod listener;
@@ -23,6 +24,7 @@ mod service;
 mod standby;
 
 pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
+pub use caching::CachingProcess;
 pub use cluster::{Cluster, Setup, shared};
 pub use expect::{assert_reason, refused};
 pub use listener::Listener;
