@@ -11,7 +11,7 @@ use auth_ext_tests::postgres::Client;
 use auth_ext_tests::{Ask, Cluster, Value, json, shared};
 
 use chaos::ends_equal;
-use setup::{Caches, LANGUAGES, Language, wait};
+use setup::{Caches, LANGUAGES, Language, signal, wait};
 
 /// Nothing but an event, or a question to catch up, evicts within the time of a test.
 const LONG: &str = "300";
@@ -155,6 +155,46 @@ fn a_row_that_was_read_before_its_event_is_not_cached_after_it() {
     }
 }
 
+#[test]
+fn who_has_lost_the_connection_serves_nothing_from_the_cache_before_catching_up() {
+    let mut other = shared().connect("postgres");
+    for language in LANGUAGES {
+        let caches = Caches::new(shared(), "lost", language, LONG);
+        let mut a = caches.app.connect();
+        for entry in ["user 122", "user 123"] {
+            caches.fill(entry);
+        }
+        let listener = caches.backend();
+        let allow = format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS", caches.app.db);
+        other.run(&format!("{allow} false"));
+        a.rows("SELECT pg_terminate_backend($1)", &[&listener]);
+        wait(
+            || caches.process.ask("fresh") == false,
+            "the end of the connection",
+        );
+        let version = a.bump("122");
+        for (entry, version) in [("user 122", version), ("user 123", 0)] {
+            let answer = caches.get(entry);
+            assert_eq!(
+                answer["row"]["session_version"],
+                json!(version),
+                "{language:?}"
+            );
+            assert_eq!(answer["cached"], json!(false), "{language:?}");
+        }
+        assert_eq!(caches.peek("user 123"), Value::Null, "{language:?}");
+        other.run(&format!("{allow} true"));
+        caches.process.ask("sync");
+        // Only what has changed was evicted.
+        assert_eq!(caches.peek("user 122"), Value::Null, "{language:?}");
+        assert!(!caches.peek("user 123").is_null(), "{language:?}");
+        assert_eq!(
+            caches.get("user 122")["row"]["session_version"],
+            json!(version)
+        );
+    }
+}
+
 /// How long a change may stay unknown, in these tests.
 const PROMISE: Duration = Duration::from_secs(1);
 
@@ -190,7 +230,8 @@ fn what_was_cached_is_served_no_longer_than_promised_when_the_server_does_not_an
         let caches = Caches::new(shared(), "hangs", language, "1");
         let mut a = caches.app.connect();
         caches.fill("user 122");
-        caches.signal_backend("STOP");
+        let listener = caches.backend();
+        signal(listener, "STOP");
         let version = bump_and_wait(&mut a);
         let answer = caches.get("user 122");
         assert_eq!(
@@ -199,7 +240,7 @@ fn what_was_cached_is_served_no_longer_than_promised_when_the_server_does_not_an
         );
         assert_eq!(answer["row"]["session_version"], version, "{language:?}");
         assert_eq!(caches.process.ask("fresh"), json!(false));
-        caches.signal_backend("CONT");
+        signal(listener, "CONT");
         caches.fill("user 122");
     }
 }

@@ -3,7 +3,8 @@
     listener = Listener("dbname=app", max_staleness=10)
     user = listener.get("user", "42", lambda id: {"session_version": 7, "is_active": True})
 
-Loads read the server that the listener listens to, in a transaction of their own.
+Loads read the server that the listener listens to, in a transaction of their own. A process that forks makes its
+listener afterwards.
 """
 
 import contextlib
@@ -36,6 +37,7 @@ class Listener:
         self._fresh_until = 0.0
         self._cursor = None
         self._asked = []
+        self._pause = FIRST_PAUSE
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         threading.Thread(target=self._run, name="auth_invalidation", daemon=True).start()
@@ -153,7 +155,6 @@ class Listener:
                 self._live(conn)
 
     def _run(self):
-        self._pause = FIRST_PAUSE
         while True:
             try:
                 self._session()

@@ -99,22 +99,27 @@ impl<'c> Caches<'c> {
         wait(|| self.get(entry)["cached"] == true, entry);
     }
 
-    /// Signals the server's process that the listener is connected to.
+    /// The server's process that the listener is connected to.
     #[track_caller]
-    pub fn signal_backend(&self, signal: &str) {
-        let pid: i32 = self.app.connect().one(
+    pub fn backend(&self) -> i32 {
+        self.app.connect().one(
             "SELECT pid FROM pg_stat_activity
              WHERE datname = current_database() AND query ~ 'auth.?invalidation' AND pid <> pg_backend_pid()",
             &[],
-        );
-        let killed = Command::new("kill")
-            .args(["-s", signal, &pid.to_string()])
-            .status();
-        assert!(
-            killed.is_ok_and(|status| status.success()),
-            "kill -s {signal} {pid}"
-        );
+        )
     }
+}
+
+/// Sends a signal to a process of the server.
+#[track_caller]
+pub fn signal(pid: i32, signal: &str) {
+    let killed = Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status();
+    assert!(
+        killed.is_ok_and(|status| status.success()),
+        "kill -s {signal} {pid}"
+    );
 }
 
 /// Waits until it is so.
