@@ -31,7 +31,7 @@ pub use listener::Listener;
 pub use mint::{Mint, seconds};
 pub use race::{Outcome, attempt, no, race, second};
 pub use reader::Reader;
-pub use readme::{Block, readme_blocks};
+pub use readme::{Block, Shown, readme_blocks, readme_code};
 pub use service::service;
 
 // So that tests need no dependency of their own for what the harness speaks in.

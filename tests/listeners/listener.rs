@@ -141,10 +141,11 @@ impl<T: Entry> Listener<T> {
             Ok(())
         };
         let heartbeat = async {
-            // Committed, before the first look: nothing falls between the two.
-            client.batch_execute("LISTEN auth_invalidation").await?;
+            // Committed, before the first look: nothing falls between the two. The timeouts end what a network has
+            // swallowed; the lease does not wait for them.
+            let listen = client.batch_execute("LISTEN auth_invalidation");
+            timeout(self.max_staleness, listen).await??;
             loop {
-                // The timeout ends what a network has swallowed; the lease does not wait for it.
                 timeout(self.max_staleness, self.catch_up(&client)).await??;
                 self.state().pause = FIRST_PAUSE;
                 // A heartbeat also keeps the next catching up short.
