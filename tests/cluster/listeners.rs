@@ -195,8 +195,9 @@ fn who_has_lost_the_connection_serves_nothing_from_the_cache_before_catching_up(
     }
 }
 
-/// How long a change may stay unknown, in these tests.
-const PROMISE: Duration = Duration::from_secs(1);
+/// How long a change may stay unknown, in these tests; in seconds, and so.
+const SHORT: &str = "0.6";
+const PROMISE: Duration = Duration::from_millis(600);
 
 fn bump_and_wait(a: &mut Client) -> Value {
     let version = a.bump("122");
@@ -209,25 +210,23 @@ fn bump_and_wait(a: &mut Client) -> Value {
 #[test]
 fn where_nothing_is_sent_a_change_is_known_within_the_promised_time() {
     for language in LANGUAGES {
-        let caches = Caches::new(shared(), "silent", language, "1");
+        let caches = Caches::new(shared(), "silent", language, SHORT);
         let mut a = caches.app.connect();
         a.run("SET auth_ext.notify = off");
-        for _ in 0..2 {
-            caches.fill("user 122");
-            let version = bump_and_wait(&mut a);
-            assert_eq!(
-                caches.get("user 122")["row"]["session_version"],
-                version,
-                "{language:?}"
-            );
-        }
+        caches.fill("user 122");
+        let version = bump_and_wait(&mut a);
+        assert_eq!(
+            caches.get("user 122")["row"]["session_version"],
+            version,
+            "{language:?}"
+        );
     }
 }
 
 #[test]
 fn what_was_cached_is_served_no_longer_than_promised_when_the_server_does_not_answer() {
     for language in LANGUAGES {
-        let caches = Caches::new(shared(), "hangs", language, "1");
+        let caches = Caches::new(shared(), "hangs", language, SHORT);
         let mut a = caches.app.connect();
         caches.fill("user 122");
         let listener = caches.backend();

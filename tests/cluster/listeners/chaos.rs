@@ -18,15 +18,13 @@ const READERS: u64 = 2;
 /// Changes before, during and after each trouble.
 const WHILE: Duration = Duration::from_millis(150);
 const BETWEEN: Duration = Duration::from_millis(10);
-const TROUBLES: [&str; 8] = [
+const TROUBLES: [&str; 6] = [
     "none",
     "terminate",
+    "terminate again and again",
     "restart",
     "kill -9",
     "pause",
-    "terminate",
-    "none",
-    "terminate again and again",
 ];
 
 /// What is known of a run while it goes on.
@@ -121,9 +119,16 @@ impl Run<'_> {
             let Err(error) = self.change(&mut client, &mut random) else {
                 continue;
             };
-            // Committed or not, nobody knows.
             match (&mut client, error.code()) {
-                (Some(client), Some(&SqlState::T_R_DEADLOCK_DETECTED)) => client.run("ROLLBACK"),
+                // The other writer was at the same rows, or has just deleted them.
+                (
+                    Some(client),
+                    Some(
+                        &SqlState::T_R_DEADLOCK_DETECTED
+                        | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                    ),
+                ) => client.run("ROLLBACK"),
+                // Committed or not, nobody knows.
                 (_, None | Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW)) => {
                     client = None
                 }
