@@ -119,19 +119,11 @@ impl Run<'_> {
             let Err(error) = self.change(&mut client, &mut random) else {
                 continue;
             };
-            match (&mut client, error.code()) {
-                // The other writer was at the same rows, or has just deleted them.
-                (
-                    Some(client),
-                    Some(
-                        &SqlState::T_R_DEADLOCK_DETECTED
-                        | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-                    ),
-                ) => client.run("ROLLBACK"),
+            match (&mut client, error.code().map(SqlState::code)) {
+                // A deadlock, or an unknown user: the other writer was at the same rows.
+                (Some(client), Some("40P01" | "28000")) => client.run("ROLLBACK"),
                 // Committed or not, nobody knows.
-                (_, None | Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW)) => {
-                    client = None
-                }
+                (_, None | Some("57P01" | "57P02" | "57P03")) => client = None,
                 _ => panic!("{error:?}"),
             }
         }
