@@ -5,13 +5,16 @@ PG_CONFIG ?= pg_config
 PG ?= 15 18
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
 
 demo: ## a tour on one screen; installs what is missing
-	@tests/show demo
+	@tests/demo
 
 bench: ## what the extension costs, as ratios (minutes)
-	@tests/show bench
+	@tests/benchmark full
+
+bench-quick: ## the same in under a minute, roughly
+	@tests/benchmark quick
 
 test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also there)
 	@tests/run checks $(PG)
@@ -28,4 +31,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench test install installcheck deny clean
+.PHONY: help demo bench bench-quick test install installcheck deny clean

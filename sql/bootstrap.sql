@@ -185,15 +185,15 @@ COMMENT ON TABLE auth.one_time_tokens IS 'One-time tokens for e-mail verificatio
 
 CREATE TABLE auth.invalidation_log (
     xid        xid8 NOT NULL,
-    id         bigint GENERATED ALWAYS AS IDENTITY,
+    n          bigint NOT NULL,
     event      text NOT NULL,
     relayed    boolean NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    PRIMARY KEY (xid, id)
+    PRIMARY KEY (xid, n)
 );
 COMMENT ON TABLE auth.invalidation_log IS 'Every event, written by the transaction that it is about. Read it by auth.invalidations_since.';
 COMMENT ON COLUMN auth.invalidation_log.xid IS 'The transaction, by which a cursor knows whether it has seen it.';
-COMMENT ON COLUMN auth.invalidation_log.id IS 'The order of events that belong together.';
+COMMENT ON COLUMN auth.invalidation_log.n IS 'The order within the transaction.';
 COMMENT ON COLUMN auth.invalidation_log.relayed IS 'True: the relay sends it. False: the transaction itself did, or nobody was to.';
 
 CREATE TABLE auth.invalidation_pruned (

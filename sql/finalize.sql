@@ -145,27 +145,22 @@ $$;
 COMMENT ON FUNCTION auth.merge_history() IS 'Trigger function: of what is known here and what arrives by replication, the higher version holds.';
 
 CREATE TRIGGER merge_replicated BEFORE INSERT OR UPDATE ON auth.user_history
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
-    EXECUTE FUNCTION auth.merge_history();
+    FOR EACH ROW EXECUTE FUNCTION auth.merge_history();
 CREATE TRIGGER merge_replicated BEFORE INSERT OR UPDATE ON auth.user_floor
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
-    EXECUTE FUNCTION auth.merge_history();
-ALTER TABLE auth.user_history ENABLE ALWAYS TRIGGER merge_replicated;
-ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER merge_replicated;
+    FOR EACH ROW EXECUTE FUNCTION auth.merge_history();
+ALTER TABLE auth.user_history ENABLE REPLICA TRIGGER merge_replicated;
+ALTER TABLE auth.user_floor ENABLE REPLICA TRIGGER merge_replicated;
 
--- The log is this server's own. ENABLE ALWAYS: also where a publication FOR ALL TABLES brings another's.
+-- The log is this server's own. ENABLE REPLICA: where a publication FOR ALL TABLES brings another's.
 CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_log
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
-    EXECUTE FUNCTION auth.keep_out_replicated();
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
 CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_pruned
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
-    EXECUTE FUNCTION auth.keep_out_replicated();
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
 CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.relay_position
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica')
-    EXECUTE FUNCTION auth.keep_out_replicated();
-ALTER TABLE auth.relay_position ENABLE ALWAYS TRIGGER keep_out_replicated;
-ALTER TABLE auth.invalidation_log ENABLE ALWAYS TRIGGER keep_out_replicated;
-ALTER TABLE auth.invalidation_pruned ENABLE ALWAYS TRIGGER keep_out_replicated;
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.relay_position ENABLE REPLICA TRIGGER keep_out_replicated;
+ALTER TABLE auth.invalidation_log ENABLE REPLICA TRIGGER keep_out_replicated;
+ALTER TABLE auth.invalidation_pruned ENABLE REPLICA TRIGGER keep_out_replicated;
 
 INSERT INTO auth.relay_position (cursor) VALUES (auth.invalidation_cursor());
 
@@ -215,3 +210,8 @@ GRANT EXECUTE ON FUNCTION auth.verify_jwt_claims(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION auth.decode_jwt(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION auth.api_key_fingerprint(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION auth.jwks(text) TO PUBLIC;
+-- The caller's own identity.
+GRANT EXECUTE ON FUNCTION
+    auth.authenticate(text, text), auth.authenticate_api_key(text, text), auth.logout(), auth.user_id(), auth.uid(),
+    auth.jwt(), auth.claim(text), auth.role(), auth.require_user(), auth.pre_request()
+    TO PUBLIC;

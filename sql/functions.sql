@@ -284,6 +284,80 @@ CREATE FUNCTION auth.revoke_api_key(id text) RETURNS boolean
 COMMENT ON FUNCTION auth.revoke_api_key(text) IS
     'Deactivates an API key (deletes it where the table has no active column). False when there is none, or it was inactive.';
 
+-- Identity ---------------------------------------------------------------------------------------
+-- STABLE: the answer is one for a statement. LEAKPROOF: whether and what they answer says nothing of a row.
+
+CREATE FUNCTION auth.authenticate(token text, scope text DEFAULT 'transaction') RETURNS jsonb
+    LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_wrapper';
+COMMENT ON FUNCTION auth.authenticate(text, text) IS
+    'Verifies a token and makes it the identity of the transaction, or of the session. Answers its claims.';
+
+CREATE FUNCTION auth.authenticate_api_key(key text, scope text DEFAULT 'transaction') RETURNS jsonb
+    LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_api_key_wrapper';
+COMMENT ON FUNCTION auth.authenticate_api_key(text, text) IS
+    'Verifies an API key and makes its owner the identity of the transaction, or of the session. Answers the key''s row.';
+
+CREATE FUNCTION auth.logout() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'logout_wrapper';
+COMMENT ON FUNCTION auth.logout() IS
+    'Nobody is authenticated any more, neither in this transaction nor in the session.';
+
+CREATE FUNCTION auth.identity_support(internal) RETURNS internal
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'identity_support_wrapper';
+COMMENT ON FUNCTION auth.identity_support(internal) IS
+    'Planner support of the identity functions: called once a statement, not once a row.';
+
+CREATE FUNCTION auth.user_id() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'user_id_wrapper';
+COMMENT ON FUNCTION auth.user_id() IS
+    'The id of the authenticated user, as the id column prints it; NULL when nobody is authenticated.';
+
+CREATE FUNCTION auth.uid() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'uid_wrapper';
+COMMENT ON FUNCTION auth.uid() IS
+    'The id of the authenticated user as a uuid; NULL when it is none.';
+
+CREATE FUNCTION auth.jwt() RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'jwt_wrapper';
+COMMENT ON FUNCTION auth.jwt() IS
+    'The claims of the authenticated token, or the row of the authenticated API key.';
+
+CREATE FUNCTION auth.claim(name text) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'claim_wrapper';
+COMMENT ON FUNCTION auth.claim(text) IS
+    'One claim of the authenticated token as text, as ->> gives it.';
+
+CREATE FUNCTION auth.role() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'role_wrapper';
+COMMENT ON FUNCTION auth.role() IS
+    'The claim role of the authenticated token.';
+
+CREATE FUNCTION auth.require_user() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'require_user_wrapper';
+COMMENT ON FUNCTION auth.require_user() IS
+    'Like user_id, but raises not_authenticated where that is NULL.';
+
+CREATE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
+COMMENT ON FUNCTION auth.authenticate_request() IS
+    'Makes the bearer token in request.headers the identity of the transaction, or nobody where there is none; a refused one is answered with its reason code.';
+
+-- The SQLSTATE is none that C code of ours could raise.
+CREATE FUNCTION auth.pre_request() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    refused record;
+BEGIN
+    SELECT * INTO refused FROM auth.authenticate_request() AS r WHERE r.reason IS NOT NULL;
+    IF FOUND THEN
+        RAISE SQLSTATE 'PT401' USING MESSAGE = refused.explanation, DETAIL = refused.reason;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION auth.pre_request() IS
+    'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
+
 -- The log of events --------------------------------------------------------------------------------
 
 CREATE FUNCTION auth.invalidation_cursor() RETURNS text
@@ -319,7 +393,10 @@ CREATE FUNCTION auth.health(
     OUT api_keys_table text,
     OUT api_keys_table_intact boolean,
     OUT verifying_keys bigint,
-    OUT next_key_lapses_at timestamptz
+    OUT next_key_lapses_at timestamptz,
+    OUT verified_cache_tokens bigint,
+    OUT verified_cache_hits bigint,
+    OUT verified_cache_misses bigint
 ) RETURNS SETOF record
     LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS

@@ -10,6 +10,7 @@ use crate::pg::plan::{Row, Sees, query};
 use crate::pg::wal;
 use crate::relay;
 use crate::settings;
+use crate::token;
 
 /// What SQL knows. The log is counted up to a bound, so that the question stays cheap.
 const TABLES: &str = "
@@ -121,9 +122,13 @@ fn health() -> TableIterator<
         name!(api_keys_table_intact, Option<bool>),
         name!(verifying_keys, Option<i64>),
         name!(next_key_lapses_at, Option<TimestampWithTimeZone>),
+        name!(verified_cache_tokens, i64),
+        name!(verified_cache_hits, i64),
+        name!(verified_cache_misses, i64),
     ),
 > {
     let retention = Interval::from_seconds(f64::from(settings::log_retention()));
+    let cache = token::cache_statistics();
     let row = sql(health_now).map(|health| {
         let tables = health.tables;
         (
@@ -146,6 +151,9 @@ fn health() -> TableIterator<
             health.api_keys_intact,
             tables.verifying_keys,
             tables.key_lapses_at,
+            cache.tokens,
+            cache.hits,
+            cache.misses,
         )
     });
     TableIterator::new(row)

@@ -11,6 +11,7 @@
 //! | [`accounts`] | the attached users table: binding, look-up, version bump, triggers |
 //! | [`token`] | decode → claims → session; verify, check, decode, issue |
 //! | [`api_key`] | the attached API-key table and key fingerprints |
+//! | [`identity`] | who is authenticated, for row-security policies |
 //! | [`flows`] | single sign-on, one-time tokens, pruning |
 //! | [`invalidation`] | events, collected in a transaction, logged and sent when it commits; the log and its cursor |
 //! | [`relay`] | background workers that send the notifications |
@@ -25,6 +26,7 @@ mod api_key;
 mod error;
 mod flows;
 mod health;
+mod identity;
 mod invalidation;
 mod pg;
 mod relay;
@@ -60,4 +62,5 @@ pub extern "C-unwind" fn _PG_init() {
     relay::init();
     settings::init();
     pg::watch::init();
+    pg::hooks::init(identity::on_discard_all);
 }

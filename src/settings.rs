@@ -21,6 +21,7 @@ pub enum Notify {
 
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::inline);
 static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
+static VERIFIED_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(2048);
 static BULK_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
 static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -49,12 +50,20 @@ pub fn init() {
         GucFlags::UNIT_BYTE,
     );
     define_int(
+        c"auth_ext.verified_cache_size",
+        c"How many tokens a backend remembers as verified, so that their signatures are checked once.",
+        &VERIFIED_CACHE_SIZE,
+        0..=1_000_000,
+        GucFlags::empty(),
+    );
+    define_int(
         c"auth_ext.bulk_threshold",
         c"A transaction that touches more users than this sends one flush in place of its events.",
         &BULK_THRESHOLD,
         1..=1_000_000,
         GucFlags::empty(),
     );
+    crate::pg::carrier::init();
     define_int(
         c"auth_ext.log_retention",
         c"How long prune() keeps events in the log, for listeners that were away.",
@@ -124,6 +133,11 @@ pub fn notify() -> Notify {
 /// `auth_ext.max_token_size`, in octets.
 pub fn max_token_size() -> usize {
     usize::try_from(MAX_TOKEN_SIZE.get()).unwrap_or(0)
+}
+
+/// `auth_ext.verified_cache_size`, in tokens.
+pub fn verified_cache_size() -> usize {
+    usize::try_from(VERIFIED_CACHE_SIZE.get()).unwrap_or(0)
 }
 
 /// `auth_ext.bulk_threshold`, in users.

@@ -18,6 +18,7 @@ default_cache() {
     fi
 }
 CACHE=${AUTH_EXT_CACHE:-$(default_cache)}
+NEIGHBOURS=$CACHE/neighbours
 
 # cargo-pgrx links with this flag. All stages use it, so that they share what they compile.
 export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C link-arg=-Wl,--no-gc-sections"

@@ -56,12 +56,56 @@ pub struct Claims<'t> {
     pub session_version: Option<i64>,
     /// `iat`.
     pub issued_at: Option<UnixMicros>,
+    /// The later of `nbf` and `iat`, without leeway.
+    pub starts_at: Option<UnixMicros>,
     /// `exp`, without leeway.
     pub expires_at: UnixMicros,
     /// `jti`.
     pub token_id: Option<Cow<'t, str>>,
     /// `device_hash`.
     pub device_hash: Option<Cow<'t, str>>,
+}
+
+impl Claims<'_> {
+    /// The same, independent of the token's text.
+    #[must_use]
+    pub fn into_owned(self) -> Claims<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Claims {
+            user: owned(self.user),
+            session_version: self.session_version,
+            issued_at: self.issued_at,
+            starts_at: self.starts_at,
+            expires_at: self.expires_at,
+            token_id: self.token_id.map(owned),
+            device_hash: self.device_hash.map(owned),
+        }
+    }
+
+    /// Judges the clock only: the claims were accepted by the same rules at another moment.
+    ///
+    /// # Errors
+    /// - [`Refusal::NotYetValid`] unless `nbf`, `iat` ≤ `now` + leeway;
+    /// - [`Refusal::Expired`] unless `now` < `exp` + leeway.
+    pub fn in_time(&self, rules: &Rules, now: UnixMicros) -> Result<(), Refusal> {
+        self.has_begun(rules, now)?;
+        if now < self.deadline(rules) {
+            Ok(())
+        } else {
+            Err(Refusal::Expired)
+        }
+    }
+
+    fn has_begun(&self, rules: &Rules, now: UnixMicros) -> Result<(), Refusal> {
+        match self.starts_at {
+            Some(start) if now.plus(rules.leeway_micros) < start => Err(Refusal::NotYetValid),
+            _ => Ok(()),
+        }
+    }
+
+    fn deadline(&self, rules: &Rules) -> UnixMicros {
+        self.expires_at.plus(rules.leeway_micros)
+    }
 }
 
 impl Verified<'_> {
@@ -83,12 +127,9 @@ impl Verified<'_> {
         purpose: Purpose,
         now: UnixMicros,
     ) -> Result<Claims<'_>, Refusal> {
-        let (claims, deadline) = self.judge(rules, purpose, now)?;
-        if now < deadline {
-            Ok(claims)
-        } else {
-            Err(Refusal::Expired)
-        }
+        let claims = self.judge(rules, purpose)?;
+        claims.in_time(rules, now)?;
+        Ok(claims)
     }
 
     /// As [`Verified::check`], but a token still passes up to and including `grace_micros`
@@ -104,7 +145,9 @@ impl Verified<'_> {
         now: UnixMicros,
         grace_micros: i64,
     ) -> Result<Claims<'_>, Refusal> {
-        let (claims, deadline) = self.judge(rules, purpose, now)?;
+        let claims = self.judge(rules, purpose)?;
+        claims.has_begun(rules, now)?;
+        let deadline = claims.deadline(rules);
         if now < deadline || now <= deadline.plus(grace_micros) {
             Ok(claims)
         } else {
@@ -112,18 +155,12 @@ impl Verified<'_> {
         }
     }
 
-    /// Everything but expiry; also the moment (`exp` + leeway) at which the token expires.
-    fn judge(
-        &self,
-        rules: &Rules,
-        purpose: Purpose,
-        now: UnixMicros,
-    ) -> Result<(Claims<'_>, UnixMicros), Refusal> {
+    /// Everything but the clock.
+    fn judge(&self, rules: &Rules, purpose: Purpose) -> Result<Claims<'_>, Refusal> {
         if !self.is_for(purpose) {
             return Err(Refusal::WrongPurpose);
         }
         let claims = self.read(rules)?;
-        let starts_at = self.not_before()?.max(claims.issued_at);
         let issuer = self.issuer()?;
         let audience = self.audience()?;
 
@@ -146,11 +183,7 @@ impl Verified<'_> {
         if rules.not_before.is_some() && claims.issued_at < rules.not_before {
             return Err(Refusal::IssuedBeforeCutoff);
         }
-        if starts_at.is_some_and(|start| now.plus(rules.leeway_micros) < start) {
-            return Err(Refusal::NotYetValid);
-        }
-        let deadline = claims.expires_at.plus(rules.leeway_micros);
-        Ok((claims, deadline))
+        Ok(claims)
     }
 
     fn is_for(&self, purpose: Purpose) -> bool {
@@ -165,10 +198,12 @@ impl Verified<'_> {
     }
 
     fn read(&self, rules: &Rules) -> Result<Claims<'_>, Refusal> {
+        let issued_at = self.issued_at()?;
         Ok(Claims {
             user: self.user(rules)?.ok_or(Refusal::MissingClaim)?,
             session_version: self.session_version(rules)?,
-            issued_at: self.issued_at()?,
+            issued_at,
+            starts_at: self.not_before()?.max(issued_at),
             expires_at: self.expires_at()?.ok_or(Refusal::MissingClaim)?,
             token_id: self.token_id()?,
             device_hash: self.device_hash()?,

@@ -3,6 +3,12 @@
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
+/// The SHA-256 of `text`'s UTF-8 octets, to know it again by.
+#[must_use]
+pub fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
 /// The lower-case hex SHA-256 of `key`'s UTF-8 octets: 64 characters.
 ///
 /// A look-up identifier, not password storage: the keys are 256 random bits, so that an unsalted
@@ -10,7 +16,7 @@ use std::fmt::Write;
 #[must_use]
 pub fn fingerprint(key: &str) -> String {
     let mut hex = String::with_capacity(64);
-    for octet in Sha256::digest(key.as_bytes()) {
+    for octet in digest(key) {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{octet:02x}");
     }

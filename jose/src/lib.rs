@@ -39,7 +39,7 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use check::{Claims, Purpose, Rules, SessionCheck};
 pub use compact::sign_compact;
 pub use device::{InvalidDevice, device_hash};
-pub use fingerprint::fingerprint;
+pub use fingerprint::{digest, fingerprint};
 pub use key::{
     KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey, export_jwk, import_jwks,
 };

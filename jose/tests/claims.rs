@@ -22,6 +22,7 @@ fn a_sound_token_gives_its_claims() {
             user: "u".into(),
             session_version: Some(7),
             issued_at: Some(UnixMicros(499_500_000)),
+            starts_at: Some(UnixMicros(499_500_000)),
             expires_at: UnixMicros(EXP),
             token_id: Some("j".into()),
             device_hash: Some("dA".into()),

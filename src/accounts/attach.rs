@@ -8,11 +8,11 @@ use crate::pg::plan::{Sees, query, text};
 use crate::pg::{acting, catalog};
 
 /// Ours sort behind every other trigger of the table, so that they see what those made of the row.
-const PREFIX: &str = "zzzz_auth_ext_";
+pub const TRIGGER_PREFIX: &str = "zzzz_auth_ext_";
 
 /// A trigger: the rest of its name, when it fires, and its function with arguments.
 pub struct Trigger {
-    /// Behind [`PREFIX`]; triggers of one event fire in the order of their names.
+    /// Behind [`TRIGGER_PREFIX`]; triggers of one event fire in the order of their names.
     pub name: &'static str,
     /// `BEFORE UPDATE`, `AFTER TRUNCATE`, …
     pub event: &'static str,
@@ -247,7 +247,7 @@ fn attached(kind: &str) -> Option<pg_sys::Oid> {
 }
 
 fn create_trigger(table: &str, trigger: &Trigger) {
-    let name = quote_identifier(format!("{PREFIX}{}", trigger.name));
+    let name = quote_identifier(format!("{TRIGGER_PREFIX}{}", trigger.name));
     let level = if trigger.event.ends_with("TRUNCATE") {
         "STATEMENT"
     } else {
@@ -276,7 +276,7 @@ fn drop_triggers(kind: &str) {
          JOIN pg_class AS c ON c.oid = t.tgrelid
          JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE t.tgparentid = 0 AND starts_with(t.tgname, $1) AND starts_with(f.proname, $2)",
-        &[text(PREFIX), text(format!("{kind}_"))],
+        &[text(TRIGGER_PREFIX), text(format!("{kind}_"))],
         |row| row.get::<String>(1),
     );
     for command in commands.iter().flatten() {

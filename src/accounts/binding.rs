@@ -7,12 +7,14 @@ use jose::UnixMicros;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::attach::TRIGGER_PREFIX;
 use super::id::IdType;
 use super::users::Users;
 use crate::api_key::{ApiKeys, TimeColumn};
 use crate::error::{Error, Result};
-use crate::pg::plan::{self, Row, Sees};
-use crate::pg::{catalog, clock, watch};
+use crate::pg::plan::Row;
+use crate::pg::probe::Probe;
+use crate::pg::{catalog, clock, scan, watch};
 
 /// The attached tables.
 pub struct Attached {
@@ -51,7 +53,8 @@ pub fn current() -> Rc<Attached> {
                 catalog::auth_relation(c"user_floor"),
             ];
             watch.begin(configuration.to_vec());
-            let rows = plan::query(Sees::Latest, ATTACHED, &[], Binding::read);
+            let floor = scan::rows(configuration[1], Floor::read).pop();
+            let rows = scan::rows(configuration[0], |row| Binding::read(row, floor.as_ref()));
             watch.begin(
                 rows.iter()
                     .map(|row| row.relation)
@@ -122,22 +125,6 @@ impl<T> From<Result<T>> for State<T> {
     }
 }
 
-const ATTACHED: &str = "
-    SELECT a.kind, a.relation::oid, a.id_column, a.version_column, a.active_column, f.next_version, f.bumped_at,
-           ARRAY[a.user_column, a.fingerprint_column, a.hash_column, a.prefix_column, a.expires_column,
-                 a.last_used_column],
-           a.trigger_count <= (
-               SELECT count(*) FROM pg_trigger AS t
-               WHERE t.tgrelid = a.relation AND starts_with(t.tgname, 'zzzz_auth_ext_') AND t.tgenabled IN ('A', 'O')
-           ),
-           EXISTS (
-               SELECT FROM pg_index AS i
-               JOIN pg_attribute AS c ON c.attrelid = i.indrelid AND c.attnum = i.indkey[0]
-               WHERE i.indrelid = a.relation AND i.indnkeyatts = 1 AND c.attname = a.id_column
-                 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL
-           )
-    FROM auth.attached_tables AS a LEFT JOIN auth.user_floor AS f ON true";
-
 /// A row of `auth.attached_tables`, and what the catalogs say now.
 struct Binding {
     kind: String,
@@ -149,35 +136,48 @@ struct Binding {
     bumped_floor: Option<UnixMicros>,
     /// Of API keys: owner, fingerprint, hash, prefix, expiry, last use.
     key_columns: [Option<String>; 6],
-    has_triggers: bool,
-    has_unique_ids: bool,
+    trigger_count: i32,
+}
+
+/// The row of `auth.user_floor`.
+struct Floor {
+    bumped_at: UnixMicros,
+    version: i64,
+}
+
+impl Floor {
+    fn read(row: &Row) -> Self {
+        let bumped_at = row.get::<TimestampWithTimeZone>(2);
+        Self {
+            // Never too early.
+            bumped_at: bumped_at.map_or(UnixMicros(i64::MAX), |time| {
+                clock::from_pg(time.into_inner())
+            }),
+            version: row.get(3).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 impl Binding {
-    fn read(row: &Row) -> Self {
+    fn read(row: &Row, floor: Option<&Floor>) -> Self {
         Self {
             kind: row.get(1).unwrap_or_default(),
             relation: row.get(2).unwrap_or(pg_sys::InvalidOid),
             id_column: row.get(3).unwrap_or_default(),
             version_column: row.get(4).unwrap_or_default(),
             active_column: row.get(5),
-            version_floor: row.get(6).unwrap_or(0),
-            bumped_floor: row
-                .get::<TimestampWithTimeZone>(7)
-                .map(|time| clock::from_pg(time.into_inner())),
-            key_columns: row
-                .get::<Vec<Option<String>>>(8)
-                .and_then(|columns| columns.try_into().ok())
-                .unwrap_or_default(),
-            has_triggers: row.get(9).unwrap_or(false),
-            has_unique_ids: row.get(10).unwrap_or(false),
+            version_floor: floor.map_or(0, |floor| floor.version),
+            bumped_floor: floor.map(|floor| floor.bumped_at),
+            key_columns: [7, 8, 9, 10, 11, 12].map(|column| row.get(column)),
+            trigger_count: row.get(13).unwrap_or(i32::MAX),
         }
     }
 
     /// What was there when the table was attached must still be.
     fn check(&self, columns: &[Option<&String>], broken: Error) -> Result<()> {
         let has = |name: &&String| catalog::column(self.relation, name).is_some();
-        if self.has_triggers && columns.iter().flatten().all(has) {
+        let triggers = catalog::triggers(self.relation, TRIGGER_PREFIX);
+        if self.trigger_count <= triggers && columns.iter().flatten().all(has) {
             Ok(())
         } else {
             Err(broken)
@@ -194,14 +194,21 @@ impl Binding {
         let id_type = catalog::column(self.relation, &self.id_column)
             .and_then(|column| IdType::of(column.type_oid))
             .ok_or(Error::BROKEN_USERS)?;
+        let has_bigint_version = catalog::column(self.relation, &self.version_column)
+            .is_some_and(|column| column.type_oid == pg_sys::INT8OID);
+        let read: Vec<&str> = columns.into_iter().flatten().map(String::as_str).collect();
+        let has_unique_ids = catalog::unique_index(self.relation, &[&self.id_column]).is_some();
+        let probe = Probe::new(self.relation, &[&self.id_column], &read);
         Ok(Users {
+            probe,
+            has_bigint_version,
             relation: self.relation,
             table,
             id_column: self.id_column,
             id_type,
             version_column: self.version_column,
             active_column: self.active_column,
-            has_unique_ids: self.has_unique_ids,
+            has_unique_ids,
             version_floor: self.version_floor,
             bumped_floor: self.bumped_floor,
             plans: Default::default(),

@@ -49,11 +49,7 @@ fn run<T>(
     arguments: &[Option<pg_sys::Datum>],
     read: impl FnMut(&crate::pg::plan::Row) -> T,
 ) -> Option<T> {
-    let owner = catalog::extension_owner();
-    let _acting = match sees {
-        Sees::Latest => ActingAs::reader(owner),
-        Sees::Transaction => ActingAs::writer(owner, None),
-    };
+    let _acting = ActingAs::qualified(catalog::extension_owner());
     PLANS
         .with(|plans| plan(plans).run(sees, arguments, 0, read))
         .pop()

@@ -3,6 +3,8 @@
 use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 
+use crate::pg::probe::Slot;
+
 /// What an id column can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IdType {
@@ -38,15 +40,30 @@ impl IdType {
         }
     }
 
+    /// The id in column `n` of a row, as the type prints it.
+    pub fn print(self, row: &Slot<'_>, n: usize) -> Option<String> {
+        match self {
+            Self::Text => row.get::<String>(n),
+            Self::Uuid => row.get::<Uuid>(n).map(|id| id.to_string()),
+            Self::Bigint => row.get::<i64>(n).map(|id| id.to_string()),
+            Self::Integer => row.get::<i32>(n).map(|id| id.to_string()),
+        }
+    }
+
     /// `id` as a value of the type; None when it is none, so that nobody has it.
     pub fn datum(self, id: &str) -> Option<pg_sys::Datum> {
         match self {
             Self::Text => id.into_datum(),
-            Self::Uuid => Uuid::from_bytes(parse_uuid(id)?).into_datum(),
+            Self::Uuid => uuid(id)?.into_datum(),
             Self::Bigint => id.parse::<i64>().ok()?.into_datum(),
             Self::Integer => id.parse::<i32>().ok()?.into_datum(),
         }
     }
+}
+
+/// `id` as a UUID; None when it is none.
+pub fn uuid(id: &str) -> Option<Uuid> {
+    parse_uuid(id).map(Uuid::from_bytes)
 }
 
 /// A UUID with its hyphens or without, in any case (RFC 9562 section 4).

@@ -289,7 +289,7 @@ fn deleted(users: &Users, old: &State) {
 /// Must each user of a bulk be remembered by itself? Only for issuers that compare `iat`; the others are
 /// served by one mark for all.
 fn needs_history() -> bool {
-    crate::trust::current().map_or(true, |trust| trust.any_issued_at())
+    crate::trust::current().any_issued_at()
 }
 
 // ---- TRUNCATE --------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, Relation};
 use crate::pg::plan::{Plan, Sees};
+use crate::pg::probe::{Looked, Probe, Slot};
+use crate::pg::watch::{self, Watch};
 
 /// The attached users table.
 pub struct Users {
@@ -32,6 +34,10 @@ pub struct Users {
     pub version_floor: i64,
     /// Any user may have been bumped at that time.
     pub bumped_floor: Option<UnixMicros>,
+    /// The way to a row without a plan, where the table allows it.
+    pub(super) probe: Option<Probe>,
+    /// Is the version column a bigint? (Otherwise it is an integer.)
+    pub(super) has_bigint_version: bool,
     /// Kept plans.
     pub(super) plans: Plans,
 }
@@ -69,6 +75,32 @@ impl Users {
     /// (nothing enforces that it is unique) is nobody's either.
     pub fn find(&self, user_id: &str) -> Option<Account> {
         let id = self.id_type.datum(user_id)?;
+        let looked = self.probe.as_ref().map(|probe| {
+            let still_holds = || watch::ATTACHED.with(Watch::was_fresh);
+            probe.look(&[id], still_holds, |row| self.read(row))
+        });
+        match looked {
+            Some(Looked::Row(account)) => account,
+            Some(Looked::Nothing) => None,
+            Some(Looked::Changed) | None => self.find_by_plan(id),
+        }
+    }
+
+    /// The columns of the probe: id, version and, if there is one, activity.
+    fn read(&self, row: &Slot<'_>) -> Option<Account> {
+        let version = if self.has_bigint_version {
+            row.get::<i64>(1)
+        } else {
+            row.get::<i32>(1).map(i64::from)
+        };
+        Some(Account {
+            id: self.id_type.print(row, 0)?,
+            session_version: version.unwrap_or(0),
+            active: self.active_column.is_none() || row.get::<bool>(2).unwrap_or(false),
+        })
+    }
+
+    fn find_by_plan(&self, id: pg_sys::Datum) -> Option<Account> {
         let _acting = ActingAs::reader(self.table.owner);
         let plan = self.plans.find.get_or_init(|| {
             let active = match &self.active_column {

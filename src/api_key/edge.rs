@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use super::create::{self, NewKey};
 use super::table::KeyRow;
 use super::triggers;
-use super::verify::{Found, check, find, may_write};
+use super::verify::{Found, check, find, verify};
 use crate::accounts;
 use crate::error::{Error, Result, sql};
 use crate::pg::clock;
@@ -66,11 +66,8 @@ fn verify_api_key(
     TableIterator::once(sql(|| {
         let attached = accounts::current();
         let keys = attached.api_keys()?;
-        let Found { row, fingerprint } = find(keys, key.ok_or(Refusal::UnknownApiKey)?)?;
-        check(&row, clock::now())?;
-        if may_write() {
-            keys.touch(&row.id, &fingerprint);
-        }
+        let key = key.ok_or(Refusal::UnknownApiKey)?;
+        let Found { row, fingerprint } = verify(keys, key, clock::now())?;
         let expires_at = row.expires_at.and_then(clock::to_timestamptz);
         Ok((
             row.id,

@@ -9,3 +9,4 @@ mod triggers;
 mod verify;
 
 pub use table::{ApiKeys, TimeColumn};
+pub use verify::{Found, KeyMark, find_again, verify};

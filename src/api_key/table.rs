@@ -121,7 +121,7 @@ impl ApiKeys {
         rows.pop().filter(|_| rows.is_empty())
     }
 
-    /// The row of that id.
+    /// The row of that id, with its hash where it has no fingerprint.
     pub fn find_by_id(&self, id: &str) -> Option<KeyRow> {
         let id = self.id_type.datum(id)?;
         let plan = self.plans.by_id.get_or_init(|| {
@@ -129,9 +129,23 @@ impl ApiKeys {
                 "k.{} OPERATOR(pg_catalog.=) $1",
                 quote_identifier(&self.id_column)
             );
-            self.prepare_select("NULL", &condition, &[self.id_type.parameter()], 1)
+            // Of a row that is found by its fingerprint the hash is nothing to go by.
+            let hash = match &self.hash_column {
+                Some(hash) => format!(
+                    "CASE WHEN k.{} IS NULL THEN k.{}::pg_catalog.text END",
+                    quote_identifier(&self.fingerprint_column),
+                    quote_identifier(hash)
+                ),
+                None => "NULL".to_owned(),
+            };
+            self.prepare_select(&hash, &condition, &[self.id_type.parameter()], 1)
         });
         self.read(plan, &[Some(id)]).pop()
+    }
+
+    /// May there be rows that are found by their hash?
+    pub fn has_hashes(&self) -> bool {
+        self.hash_column.is_some() && self.prefix_column.is_some()
     }
 
     /// The rows of that prefix that have a hash and no fingerprint yet.

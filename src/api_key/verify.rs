@@ -2,6 +2,7 @@
 
 use jose::{Refusal, UnixMicros};
 use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::hash;
 use super::table::{ApiKeys, KeyRow};
@@ -20,6 +21,67 @@ pub struct Found {
     pub fingerprint: String,
 }
 
+/// What a key's row is known by without the key.
+#[derive(Serialize, Deserialize)]
+pub struct KeyMark {
+    id: String,
+    fingerprint: String,
+    /// The SHA-256 of the bcrypt hash, for a row that was found by it.
+    hash: Option<String>,
+}
+
+impl KeyMark {
+    /// As text, without a secret in it.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// From that text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+impl Found {
+    /// What the row can be found again by.
+    pub fn mark(&self) -> KeyMark {
+        KeyMark {
+            id: self.row.id.clone(),
+            fingerprint: self.fingerprint.clone(),
+            hash: self.row.hash.as_deref().map(jose::fingerprint),
+        }
+    }
+}
+
+/// Finds a key that holds, and writes its use down where that is possible.
+pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
+    let found = find(keys, key)?;
+    check(&found.row, now)?;
+    if may_write() {
+        keys.touch(&found.row.id, &found.fingerprint);
+    }
+    Ok(found)
+}
+
+/// Finds the row of a key that was verified before, if the key would be again. Nothing is written.
+pub fn find_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<Found> {
+    let row = keys
+        .find(&mark.fingerprint)
+        .or_else(|| {
+            // The hash is read of rows without a fingerprint only.
+            let row = keys.find_by_id(&mark.id)?;
+            let hash = row.hash.as_deref().map(jose::fingerprint)?;
+            (Some(hash) == mark.hash).then_some(row)
+        })
+        .filter(|row| row.id == mark.id)
+        .ok_or(Refusal::UnknownApiKey)?;
+    check(&row, now)?;
+    Ok(Found {
+        row,
+        fingerprint: mark.fingerprint.clone(),
+    })
+}
+
 /// Finds a key: by one index probe, or, for rows without a fingerprint, by its prefix and hash.
 pub fn find(keys: &ApiKeys, key: &str) -> Result<Found> {
     if key.is_empty() || key.len() > settings::max_token_size() {
@@ -29,6 +91,8 @@ pub fn find(keys: &ApiKeys, key: &str) -> Result<Found> {
     let row = keys
         .find(&fingerprint)
         .or_else(|| find_by_hash(keys, key))
+        // Another session may have filled the fingerprint in between the two.
+        .or_else(|| keys.has_hashes().then(|| keys.find(&fingerprint)).flatten())
         .ok_or(Refusal::UnknownApiKey)?;
     Ok(Found { row, fingerprint })
 }
@@ -69,7 +133,7 @@ pub fn check(row: &KeyRow, now: UnixMicros) -> Result<()> {
 
 /// May the use of a key be written down here? Not on a standby, in a read-only transaction, or under a
 /// transaction's snapshot, where an update of the same row by somebody else would make the caller's fail.
-pub fn may_write() -> bool {
+fn may_write() -> bool {
     // SAFETY: reads variables of the backend and of shared memory.
     unsafe {
         !pg_sys::XactReadOnly

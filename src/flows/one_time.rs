@@ -113,7 +113,7 @@ thread_local! {
 
 /// A deleted user's tokens end: the next user of that id is somebody else.
 pub fn end_of_user(user_id: &str) {
-    let _acting = ActingAs::writer(catalog::extension_owner(), None);
+    let _acting = ActingAs::qualified(catalog::extension_owner());
     END_OF_USER.with(|plan| plan.run(Sees::Transaction, &[user_id.into_datum()], 0, |_| ()));
 }
 

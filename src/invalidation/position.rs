@@ -1,12 +1,15 @@
 //! How far the relay is.
 
 use pgrx::datum::Interval;
+use pgrx::prelude::*;
 
 use super::cursor::Cursor;
 use super::event::FLUSH;
 use super::log::{self, Of, Since};
 use super::pending::send;
-use crate::pg::plan::{Sees, query, text};
+use crate::pg::acting::ActingAs;
+use crate::pg::catalog;
+use crate::pg::plan::{Plan, Sees, query, text};
 
 /// Sends what the relay has not sent yet, and moves its place behind it, all in the running transaction. False when
 /// there was nothing.
@@ -22,30 +25,45 @@ pub fn relay_step() -> bool {
         Since::Flush(next) => (vec![FLUSH.to_owned()], next),
     };
     events.iter().for_each(|event| send(event));
-    log::as_our_own(|| {
-        query(
-            Sees::Transaction,
+    log::as_our_own(|| store(&next));
+    true
+}
+
+struct Plans {
+    load: Plan,
+    store: Plan,
+}
+
+thread_local! {
+    static PLANS: Plans = Plans {
+        load: Plan::prepare("SELECT p.cursor FROM auth.relay_position AS p", &[]),
+        store: Plan::prepare(
             "INSERT INTO auth.relay_position AS p (cursor, sent_at) VALUES ($1, clock_timestamp())
              ON CONFLICT (singleton) DO UPDATE SET cursor = excluded.cursor, sent_at = excluded.sent_at",
-            &[text(next.to_string())],
-            |_| (),
-        )
-    });
-    true
+            &[pg_sys::TEXTOID],
+        ),
+    };
 }
 
 /// The relay's place in the log; None when it is not known.
 fn position() -> Option<Cursor> {
-    query(
-        Sees::Latest,
-        "SELECT p.cursor FROM auth.relay_position AS p",
-        &[],
-        |row| row.get::<String>(1),
-    )
-    .pop()
-    .flatten()?
-    .parse()
-    .ok()
+    let _acting = ActingAs::reader(catalog::extension_owner());
+    PLANS
+        .with(|plans| {
+            plans
+                .load
+                .run(Sees::Latest, &[], 1, |row| row.get::<String>(1))
+        })
+        .pop()
+        .flatten()?
+        .parse()
+        .ok()
+}
+
+fn store(position: &Cursor) {
+    let _acting = ActingAs::writer(catalog::extension_owner(), None);
+    let arguments = [position.to_string().into_datum()];
+    PLANS.with(|plans| plans.store.run(Sees::Transaction, &arguments, 0, |_| ()));
 }
 
 /// What the relay has still to send.

@@ -12,45 +12,56 @@ use std::ffi::CString;
 pub struct ActingAs {
     saved_user: pg_sys::Oid,
     saved_context: i32,
-    guc_level: i32,
+    guc_level: Option<i32>,
 }
 
 impl ActingAs {
+    /// Acts as `role` for commands on our own tables that qualify every name, down to the operators: they need no
+    /// `search_path`, whose change costs more than such a command.
+    pub fn qualified(role: pg_sys::Oid) -> Self {
+        Self::new(role, None, WRITE)
+    }
+
     /// Acts as `role` for queries. Functions that planning runs (of an index predicate, say) find nothing
     /// that the caller put into his `search_path`, and may change nothing.
     pub fn reader(role: pg_sys::Oid) -> Self {
-        Self::new(role, None, READ)
+        Self::new(role, Some(OURS.to_owned()), READ)
     }
 
     /// Acts as `role` for commands that may run triggers of the application: these see the table's own
     /// `schema` between `pg_catalog` and `pg_temp`.
     pub fn writer(role: pg_sys::Oid, schema: Option<&str>) -> Self {
-        Self::new(role, schema, WRITE)
-    }
-
-    /// Without just-in-time compilation, which would take longer than any query of our own tables.
-    pub fn without_jit(self) -> Self {
-        set(c"jit", c"off");
-        self
-    }
-
-    fn new(role: pg_sys::Oid, schema: Option<&str>, flags: i32) -> Self {
         let path = match schema {
             Some(schema) => format!(
                 "pg_catalog, {}, pg_temp",
                 pgrx::spi::quote_identifier(schema)
             ),
-            None => "pg_catalog, pg_temp".to_owned(),
+            None => OURS.to_owned(),
         };
-        let path = CString::new(path).unwrap_or_default();
+        Self::new(role, Some(path), WRITE)
+    }
+
+    /// Without just-in-time compilation, which would take longer than any query of our own tables.
+    pub fn without_jit(self) -> Self {
+        if self.guc_level.is_some() {
+            set(c"jit", c"off");
+        }
+        self
+    }
+
+    fn new(role: pg_sys::Oid, path: Option<String>, flags: i32) -> Self {
+        let path = path.map(|path| CString::new(path).unwrap_or_default());
         let mut saved_user = pg_sys::InvalidOid;
         let mut saved_context = 0;
         // SAFETY: user and context are variables of the backend; name and value of the setting are
         // NUL-terminated; the level opened here is closed in drop, or by the abort of the transaction.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut saved_user, &mut saved_context);
-            let guc_level = pg_sys::NewGUCNestLevel();
-            set(c"search_path", &path);
+            let guc_level = path.map(|path| {
+                let level = pg_sys::NewGUCNestLevel();
+                set(c"search_path", &path);
+                level
+            });
             pg_sys::SetUserIdAndSecContext(role, saved_context | flags);
             Self {
                 saved_user,
@@ -78,6 +89,8 @@ fn set(name: &CStr, value: &CStr) {
     }
 }
 
+const OURS: &str = "pg_catalog, pg_temp";
+
 /// `NOFORCE_RLS`: row security that the owner forces upon itself does not apply to the check.
 #[allow(clippy::cast_possible_wrap, reason = "two flags of one bit each")]
 const WRITE: i32 = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32;
@@ -93,7 +106,9 @@ impl Drop for ActingAs {
         // that a trigger made meanwhile must not outlive it.
         unsafe {
             pg_sys::SetUserIdAndSecContext(self.saved_user, self.saved_context);
-            pg_sys::AtEOXact_GUC(false, self.guc_level);
+            if let Some(level) = self.guc_level {
+                pg_sys::AtEOXact_GUC(false, level);
+            }
         }
     }
 }

@@ -90,6 +90,8 @@ pub fn is_partition_of(relation: pg_sys::Oid, root: pg_sys::Oid) -> bool {
 /// What the catalogs say of a column.
 #[derive(Clone, Copy)]
 pub struct Column {
+    /// Its number in the table, from 1.
+    pub number: i16,
     /// Its type, a domain resolved to what it is over.
     pub type_oid: pg_sys::Oid,
     /// Is it `GENERATED ALWAYS AS (…)`?
@@ -109,6 +111,7 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
         }
         let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
         let found = (form.attnum > 0).then(|| Column {
+            number: form.attnum,
             type_oid: pg_sys::getBaseType(form.atttypid),
             generated: form.attgenerated != 0,
             deterministic: form.attcollation == pg_sys::InvalidOid
@@ -116,5 +119,113 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
         });
         pg_sys::ReleaseSysCache(tuple);
         found
+    }
+}
+
+/// A unique index over just some columns.
+pub struct UniqueIndex {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
+    /// Is it one that can be scanned by any snapshot from now on, with the `=` of the columns' types?
+    pub is_plain: bool,
+}
+
+/// The unique index of `relation` over just the columns `keys`, in their order: no two rows share them. A plain one where
+/// there are several.
+pub fn unique_index(relation: pg_sys::Oid, keys: &[&str]) -> Option<UniqueIndex> {
+    let columns: Vec<Column> = keys
+        .iter()
+        .map(|key| column(relation, key))
+        .collect::<Option<_>>()?;
+    let mut found: Option<UniqueIndex> = None;
+    // SAFETY: the table is open and locked while its list of indexes, a copy, is read; each index too, whose rd_index and
+    // per-column arrays are valid while it is open.
+    unsafe {
+        let table = pg_sys::try_relation_open(relation, LOCK);
+        if table.is_null() {
+            return None;
+        }
+        let list = pg_sys::RelationGetIndexList(table);
+        let count = list.as_ref().map_or(0, |list| list.length);
+        for i in 0..usize::try_from(count).unwrap_or(0) {
+            let oid = (*(*list).elements.add(i)).oid_value;
+            let index = pg_sys::try_relation_open(oid, LOCK);
+            if index.is_null() {
+                continue;
+            }
+            if is_unique_over(index, &columns) && !found.as_ref().is_some_and(|f| f.is_plain) {
+                let is_plain = is_plain(index, &columns);
+                found = Some(UniqueIndex { oid, is_plain });
+            }
+            pg_sys::relation_close(index, LOCK);
+        }
+        pg_sys::relation_close(table, LOCK);
+    }
+    found
+}
+
+#[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+
+unsafe fn is_unique_over(index: pg_sys::Relation, columns: &[Column]) -> bool {
+    // SAFETY: an open index, whose pg_index row has a number for each of its columns; the row is complete.
+    unsafe {
+        let form = &*(*index).rd_index;
+        let is_partial = !pg_sys::heap_attisnull(
+            (*index).rd_indextuple,
+            i32::try_from(pg_sys::Anum_pg_index_indpred).unwrap_or(0),
+            core::ptr::null_mut(),
+        );
+        form.indisunique
+            && form.indimmediate
+            && form.indisvalid
+            && form.indislive
+            && !is_partial
+            && usize::try_from(form.indnkeyatts) == Ok(columns.len())
+            && columns
+                .iter()
+                .enumerate()
+                .all(|(i, column)| *form.indkey.values.as_ptr().add(i) == column.number)
+    }
+}
+
+unsafe fn is_plain(index: pg_sys::Relation, columns: &[Column]) -> bool {
+    const UUID_BTREE_FAMILY: u32 = 2968;
+    // SAFETY: an open index, which has an operator family for each of its key columns.
+    unsafe {
+        (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && !(*(*index).rd_index).indcheckxmin
+            && columns.iter().enumerate().all(|(i, column)| {
+                let family = match column.type_oid {
+                    pg_sys::TEXTOID | pg_sys::VARCHAROID => pg_sys::TEXT_BTREE_FAM_OID,
+                    pg_sys::UUIDOID => pg_sys::Oid::from(UUID_BTREE_FAMILY),
+                    _ => pg_sys::INTEGER_BTREE_FAM_OID,
+                };
+                column.deterministic && *(*index).rd_opfamily.add(i) == family
+            })
+    }
+}
+
+/// How many enabled triggers of `relation` have names that begin so.
+pub fn triggers(relation: pg_sys::Oid, prefix: &str) -> i32 {
+    // SAFETY: the table is open and locked while its triggers are read, whose names are NUL-terminated.
+    unsafe {
+        let table = pg_sys::try_relation_open(relation, LOCK);
+        if table.is_null() {
+            return 0;
+        }
+        let described = (*table).trigdesc.as_ref();
+        let count = described.map_or(0, |described| described.numtriggers);
+        let ours = (0..usize::try_from(count).unwrap_or(0))
+            .filter_map(|i| described.map(|described| &*described.triggers.add(i)))
+            .filter(|trigger| {
+                let name = CStr::from_ptr(trigger.tgname).to_bytes();
+                // A: always, O: unless the session is a replica.
+                name.starts_with(prefix.as_bytes())
+                    && b"AO".contains(&trigger.tgenabled.cast_unsigned())
+            })
+            .count();
+        pg_sys::relation_close(table, LOCK);
+        i32::try_from(ours).unwrap_or(i32::MAX)
     }
 }

@@ -25,9 +25,17 @@ pub fn to_timestamptz(time: UnixMicros) -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(time.0.checked_sub(EPOCH_DIFFERENCE)?).ok()
 }
 
-/// Microseconds of an interval, a month counted as 30 days; 22023 beyond 200,000 years.
+/// Microseconds of an interval, as `extract(epoch FROM …)` counts: 365.25 days a year, 30 a month; 22023 beyond 200,000 years.
 pub fn micros(interval: &Interval) -> Result<i64> {
-    i64::try_from(interval.as_micros())
+    const SECOND: i128 = 1_000_000;
+    const DAY: i128 = 86_400 * SECOND;
+    const YEAR: i128 = 31_557_600 * SECOND;
+    let (years, months) = (interval.months() / 12, interval.months() % 12);
+    let micros = i128::from(years) * YEAR
+        + i128::from(months) * 30 * DAY
+        + i128::from(interval.days()) * DAY
+        + i128::from(interval.micros());
+    i64::try_from(micros)
         .ok()
         .filter(|micros| micros.unsigned_abs() < 6_400_000_000_000_000_000)
         .ok_or_else(|| Error::Argument("interval out of range".to_owned()))

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 use std::ffi::CString;
+use std::rc::Rc;
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::fcinfo::{direct_function_call, direct_function_call_as_datum};
@@ -10,6 +11,51 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
+
+/// A `jsonb` value that is kept, to be returned many times.
+#[derive(Clone)]
+pub struct Jsonb(Rc<[u8]>);
+
+impl Jsonb {
+    /// From the text of a valid JSON value.
+    pub fn parse(json: &str) -> Option<Self> {
+        let datum = JsonText(json.to_owned()).into_datum()?;
+        // SAFETY: jsonb_in returns a palloc'd varlena, plain and complete, of as many octets as its header says.
+        unsafe {
+            let value = datum.cast_mut_ptr::<pg_sys::varlena>();
+            let octets = core::slice::from_raw_parts(value.cast::<u8>(), pgrx::varsize_any(value));
+            let kept = Self(octets.into());
+            pg_sys::pfree(value.cast());
+            Some(kept)
+        }
+    }
+
+    /// The top-level member `name`, as `->>` gives it.
+    pub fn text_of(&self, name: &str) -> Option<String> {
+        // SAFETY: jsonb_object_field_text takes a jsonb and a text, and returns a text or NULL.
+        unsafe {
+            direct_function_call::<String>(
+                pg_sys::jsonb_object_field_text,
+                &[self.clone().into_datum(), name.into_datum()],
+            )
+        }
+    }
+}
+
+impl IntoDatum for Jsonb {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        // SAFETY: palloc'd room for a copy of the octets that `parse` took from a jsonb.
+        unsafe {
+            let copy = pg_sys::palloc(self.0.len()).cast::<u8>();
+            copy.copy_from_nonoverlapping(self.0.as_ptr(), self.0.len());
+            Some(copy.into())
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::JSONBOID
+    }
+}
 
 /// The text of a valid JSON value whose SQL type is `jsonb`.
 pub struct JsonText(pub String);
@@ -42,16 +88,33 @@ impl FromDatum for JsonText {
     }
 }
 
-// SAFETY: the datum is jsonb, as IntoDatum above makes it.
-unsafe impl BoxRet for JsonText {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
-        match self.into_datum() {
-            // SAFETY: returned as the function's result, as BoxRet asks.
-            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
-            None => fcinfo.return_null(),
+macro_rules! is_jsonb {
+    ($type:ident) => {
+        // SAFETY: the datum is jsonb, as its IntoDatum makes it.
+        unsafe impl BoxRet for $type {
+            unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+                match self.into_datum() {
+                    // SAFETY: returned as the function's result, as BoxRet asks.
+                    Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+                    None => fcinfo.return_null(),
+                }
+            }
         }
-    }
+
+        // SAFETY: names the SQL type whose datums the impls in this file read and make.
+        unsafe impl SqlTranslatable for $type {
+            const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!($type);
+            const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+            const ARGUMENT_SQL: core::result::Result<SqlMappingRef, ArgumentError> =
+                Ok(SqlMappingRef::literal("jsonb"));
+            const RETURN_SQL: core::result::Result<ReturnsRef, ReturnsError> =
+                Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
+        }
+    };
 }
+
+is_jsonb!(JsonText);
+is_jsonb!(Jsonb);
 
 // SAFETY: the argument is declared jsonb in SQL, and read by FromDatum above.
 unsafe impl<'fcx> ArgAbi<'fcx> for JsonText {
@@ -64,14 +127,4 @@ unsafe impl<'fcx> ArgAbi<'fcx> for JsonText {
         // SAFETY: see the impl.
         unsafe { arg.unbox_arg_using_from_datum().into() }
     }
-}
-
-// SAFETY: names the SQL type whose datums the impls above read and make.
-unsafe impl SqlTranslatable for JsonText {
-    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(JsonText);
-    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-    const ARGUMENT_SQL: core::result::Result<SqlMappingRef, ArgumentError> =
-        Ok(SqlMappingRef::literal("jsonb"));
-    const RETURN_SQL: core::result::Result<ReturnsRef, ReturnsError> =
-        Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
 }

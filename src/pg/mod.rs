@@ -1,16 +1,34 @@
 //! Small safe wrappers around what PostgreSQL offers in C. Unsafe code stands here and nowhere else,
 //! but for the few lines that read a function's raw arguments.
 
+use core::ffi::CStr;
+
+use pgrx::prelude::*;
+
 pub mod acting;
+pub mod carrier;
 pub mod catalog;
 pub mod clock;
+pub mod hooks;
 pub mod json;
 pub mod latch;
 pub mod mvcc;
 pub mod names;
 pub mod plan;
+pub mod probe;
 pub mod process;
 pub mod row;
+pub mod scan;
+pub mod snapshot;
 pub mod transaction;
 pub mod wal;
 pub mod watch;
+
+/// The value of a parameter that may not exist.
+pub fn parameter(name: &CStr) -> Option<String> {
+    // SAFETY: a missing parameter is NULL; another's value is NUL-terminated, and copied at once.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+    }
+}

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use pgrx::prelude::*;
 
-use super::acting::ActingAs;
+use super::{acting::ActingAs, snapshot};
 
 /// What a query sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,16 +80,8 @@ impl Plan {
             let status = unsafe {
                 let read_only = sees == Sees::Latest;
                 if read_only {
-                    // As ri_PerformCheck: a trigger must see what its own command has done.
-                    pg_sys::CommandCounterIncrement();
-                }
-                let snapshot = if read_only {
-                    pg_sys::GetLatestSnapshot()
-                } else {
-                    core::ptr::null_mut()
-                };
-                if read_only {
-                    pg_sys::PushActiveSnapshot(snapshot);
+                    snapshot::see_own_changes();
+                    pg_sys::PushActiveSnapshot(snapshot::latest());
                 }
                 let status = pg_sys::SPI_execute_snapshot(
                     self.plan,
@@ -98,7 +90,7 @@ impl Plan {
                     if read_only {
                         pg_sys::GetActiveSnapshot()
                     } else {
-                        snapshot
+                        core::ptr::null_mut()
                     },
                     core::ptr::null_mut(),
                     read_only,
@@ -172,6 +164,14 @@ fn rows<T>(read: &mut impl FnMut(&Row) -> T) -> Vec<T> {
 }
 
 impl Row {
+    /// A tuple and what describes it.
+    ///
+    /// # Safety
+    /// Both must live as long as the row.
+    pub unsafe fn new(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
+        Self { tuple, descriptor }
+    }
+
     /// Column `number` (from 1) as `T`, which must be its type; None for NULL.
     pub fn get<T: FromDatum>(&self, number: i32) -> Option<T> {
         let mut is_null = true;

@@ -37,6 +37,11 @@ impl Watch {
         self.fresh.get()
     }
 
+    /// The same, of the messages that were read before: after a lock was taken, say.
+    pub fn was_fresh(&self) -> bool {
+        self.fresh.get()
+    }
+
     /// To be called before a cache is read anew from `relations`: what happens to them from here on counts.
     pub fn begin(&self, relations: Vec<pg_sys::Oid>) {
         self.relations.replace(relations);

@@ -84,6 +84,7 @@ impl Launcher {
     }
 
     fn start(&mut self, database: pg_sys::Oid) {
+        registry::starting(database);
         let worker = BackgroundWorkerBuilder::new("auth_ext relay")
             .set_library("auth_ext")
             .set_function("auth_ext_relay_worker")
@@ -91,9 +92,6 @@ impl Launcher {
             .set_argument(database.into_datum())
             .set_notify_pid(process::own_pid())
             .load_dynamic();
-        // Counts as a failure until the worker has done something: one that cannot connect is not started at once
-        // again.
-        registry::failed(database);
         match worker {
             Ok(worker) => {
                 self.started.insert(database, worker);

@@ -127,10 +127,10 @@ pub fn forget(database: pg_sys::Oid) {
     }
 }
 
-/// No worker could be started for the database, or it ended with an error: the next one later.
-pub fn failed(database: pg_sys::Oid) {
+/// A worker is about to be started for the database: the next one later, and later each time, until one has done
+/// something ([`well`]).
+pub fn starting(database: pg_sys::Oid) {
     if let Some(slot) = REGISTRY.exclusive().slot(database) {
-        slot.pid = 0;
         slot.failures = slot.failures.saturating_add(1);
         let pause = slot.failures.min(LONGEST_PAUSE).saturating_mul(SECOND);
         slot.not_before = now().saturating_add(pause);
@@ -167,12 +167,17 @@ pub fn leave() {
     }
 }
 
-/// A worker that did not leave has failed.
+/// A worker that did not leave is missed.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
-    let database = process::own_database();
-    if worker(database) == Some(process::own_pid()) {
-        failed(database);
-        REGISTRY.share().launcher.set();
-    }
+    let mut registry = REGISTRY.exclusive();
+    let launcher = registry.launcher;
+    let slot = registry.slot(process::own_database());
+    let Some(slot) = slot.filter(|slot| slot.pid == process::own_pid()) else {
+        return;
+    };
+    slot.pid = 0;
+    slot.not_before = slot.not_before.max(now().saturating_add(SECOND));
+    drop(registry);
+    launcher.set();
 }

@@ -18,7 +18,7 @@ use crate::settings::{self, Notify};
 /// Committing backends wake the worker. What has nobody to do so (a prepared transaction) waits at most so long.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Between two batches, so that under load each is worth its transaction.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 /// While somebody holds a lock on the tables.
 const BUSY: Duration = Duration::from_millis(100);
 

@@ -5,32 +5,29 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
 use super::issue::{self, Request};
+use super::known::known;
 use super::refresh::refresh;
 use super::report::{Report, report};
 use super::revocation;
 use super::verify::{Signed, decode, parse};
 use crate::error::{Error, Result, sql};
 use crate::pg::clock;
-use crate::pg::json::JsonText;
+use crate::pg::json::{JsonText, Jsonb};
 
 #[pg_extern(sql = false)]
-fn verify_jwt(token: &str) -> JsonText {
+fn verify_jwt(token: &str) -> Jsonb {
     sql(|| {
-        let now = clock::now();
-        let signed = decode(token, now)?;
-        let claims = signed.claims(Purpose::Access, now)?;
-        signed.session(&claims)?;
-        Ok(JsonText(signed.token.payload_json().to_owned()))
+        let known = known(token, clock::now())?;
+        known.session()?;
+        Ok(known.payload.clone())
     })
 }
 
 #[pg_extern(sql = false)]
-fn verify_jwt_claims(token: &str) -> JsonText {
+fn verify_jwt_claims(token: &str) -> Jsonb {
     sql(|| {
-        let now = clock::now();
-        let signed = decode(token, now)?;
-        signed.claims(Purpose::Access, now)?;
-        Ok(JsonText(signed.token.payload_json().to_owned()))
+        let known = known(token, clock::now())?;
+        Ok(known.payload.clone())
     })
 }
 

@@ -28,7 +28,7 @@ const SECOND: i64 = 1_000_000;
 
 /// Makes and signs an access token.
 pub fn issue(request: &Request<'_>, now: UnixMicros) -> Result<String> {
-    let trust = trust::current()?;
+    let trust = trust::current();
     let issuer = trust.named(request.issuer)?;
     let extra = extra_claims(&issuer.rules, request.claims)?;
     let key = issuer.active_key()?;

@@ -2,6 +2,7 @@
 
 mod edge;
 mod issue;
+mod known;
 mod refresh;
 mod report;
 mod revocation;
@@ -10,5 +11,6 @@ mod verify;
 
 pub use edge::device_hash;
 pub use issue::{Request, Subject, issue, sign, subject};
+pub use known::{Known, cache_statistics, known};
 pub use revocation::revoke;
 pub use verify::{Signed, decode};

@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::invalidation::{self, Event};
 use crate::pg::acting::ActingAs;
 use crate::pg::plan::{Plan, Sees, query, text};
+use crate::pg::probe::Looked;
+use crate::pg::watch::{self, Watch};
 use crate::pg::{catalog, clock};
 use crate::trust::Issuer;
 
@@ -35,16 +37,27 @@ pub fn check(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
     let Some(jti) = claims.token_id.as_deref().filter(|_| issuer.revokes) else {
         return Ok(());
     };
-    let _acting = ActingAs::reader(catalog::extension_owner());
-    let arguments = [
-        issuer.rules.issuer.as_str().into_datum(),
-        key(jti).as_ref().into_datum(),
-    ];
-    let found = FIND.with(|find| find.run(Sees::Latest, &arguments, 1, |_| ()));
-    if found.is_empty() {
-        Ok(())
-    } else {
+    let name = issuer.rules.issuer.as_str().into_datum();
+    let jti = key(jti).as_ref().into_datum();
+    let looked = match (&issuer.revocations, name, jti) {
+        (Some(probe), Some(name), Some(jti)) => {
+            probe.look(&[name, jti], || watch::TRUST.with(Watch::was_fresh), |_| ())
+        }
+        _ => Looked::Changed,
+    };
+    let revoked = match looked {
+        Looked::Row(()) => true,
+        Looked::Nothing => false,
+        Looked::Changed => {
+            let _acting = ActingAs::reader(catalog::extension_owner());
+            let found = FIND.with(|find| find.run(Sees::Latest, &[name, jti], 1, |_| ()));
+            !found.is_empty()
+        }
+    };
+    if revoked {
         Err(Refusal::Revoked.into())
+    } else {
+        Ok(())
     }
 }
 

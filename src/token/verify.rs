@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Token<'_>> {
 /// Step 1: the signature. `iss` picks the issuer, `kid` its key.
 pub fn decode(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
     let token = parse(text)?;
-    let trust = trust::current()?;
+    let trust = trust::current();
     if trust.is_empty() {
         return Err(Error::NO_ISSUER);
     }

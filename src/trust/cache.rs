@@ -1,7 +1,7 @@
 //! What a backend knows of issuers and keys: read and parsed once, kept until they change.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -9,9 +9,13 @@ use jose::{
     Algorithm, KeyMaterial, KeySet, Rules, Secret, SessionCheck, SigningKey, TrustedKey, UnixMicros,
 };
 
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+
 use crate::error::{Error, Result, quoted};
-use crate::pg::plan::{self, Row, Sees};
-use crate::pg::{catalog, clock, watch};
+use crate::pg::json::JsonText;
+use crate::pg::plan::Row;
+use crate::pg::probe::Probe;
+use crate::pg::{catalog, clock, scan, watch};
 
 /// An issuer's rules and keys.
 pub struct Issuer {
@@ -23,6 +27,8 @@ pub struct Issuer {
     pub refresh_grace: i64,
     /// Was any of its tokens ever revoked? If not, none is looked up.
     pub revokes: bool,
+    /// The way to a revocation without a plan.
+    pub revocations: Option<Rc<Probe>>,
     /// The keys that verify its tokens.
     pub keys: KeySet,
     active: OnceCell<Option<Rc<ActiveKey>>>,
@@ -49,14 +55,14 @@ thread_local! {
 }
 
 /// The issuers and keys as committed now (and as changed by this transaction).
-pub fn current() -> Result<Rc<Trust>> {
+pub fn current() -> Rc<Trust> {
     watch::TRUST.with(|watch| {
         // A change that arrives while we read makes the watch stale again: then read once more.
         loop {
             if watch.is_fresh()
                 && let Some(trust) = CACHE.with_borrow(Clone::clone)
             {
-                return Ok(trust);
+                return trust;
             }
             // Should the reading be cancelled, nothing old must pass for fresh.
             CACHE.set(None);
@@ -64,14 +70,9 @@ pub fn current() -> Result<Rc<Trust>> {
                 catalog::auth_relation(c"issuers"),
                 catalog::auth_relation(c"signing_key_store"),
                 catalog::auth_relation(c"revoking_issuers"),
+                catalog::auth_relation(c"revoked_tokens"),
             ]);
-            match Trust::read() {
-                Ok(trust) => CACHE.set(Some(Rc::new(trust))),
-                Err(error) => {
-                    watch.end();
-                    return Err(error);
-                }
-            }
+            CACHE.set(Some(Rc::new(Trust::read())));
         }
     })
 }
@@ -109,15 +110,29 @@ impl Trust {
         self.any_issued_at
     }
 
-    fn read() -> Result<Self> {
-        let mut keys = read_keys()?;
+    fn read() -> Self {
+        let mut keys = read_keys();
         let mut trust = Self {
             issuers: HashMap::new(),
             default: None,
             any_issued_at: false,
         };
-        for (mut issuer, is_default) in plan::query(Sees::Latest, ISSUERS, &[], read_issuer) {
+        let revoking: HashSet<String> =
+            scan::rows(catalog::auth_relation(c"revoking_issuers"), |row| {
+                row.get(1).unwrap_or_default()
+            })
+            .into_iter()
+            .collect();
+        let revoked = catalog::auth_relation(c"revoked_tokens");
+        let revocations = (!revoking.is_empty())
+            .then(|| Probe::new(revoked, &["issuer", "jti"], &[]))
+            .flatten()
+            .map(Rc::new);
+        for (mut issuer, is_default) in scan::rows(catalog::auth_relation(c"issuers"), read_issuer)
+        {
             let name = issuer.rules.issuer.clone();
+            issuer.revokes = revoking.contains(&name);
+            issuer.revocations.clone_from(&revocations);
             issuer.keys = KeySet::new(keys.remove(&name).unwrap_or_default());
             trust.any_issued_at |= issuer.rules.session_check == SessionCheck::IssuedAt;
             if is_default {
@@ -125,7 +140,7 @@ impl Trust {
             }
             trust.issuers.insert(name, Rc::new(issuer));
         }
-        Ok(trust)
+        trust
     }
 }
 
@@ -145,26 +160,23 @@ impl Issuer {
     }
 }
 
-const ISSUERS: &str = "
-    SELECT issuer, audience, user_claim, version_claim, require_session_version,
-           (extract(epoch FROM leeway) * 1000000)::bigint,
-           (extract(epoch FROM token_ttl) * 1000000)::bigint,
-           (extract(epoch FROM refresh_grace) * 1000000)::bigint,
-           not_before, session_check, is_default,
-           EXISTS (SELECT FROM auth.revoking_issuers AS r WHERE r.issuer = i.issuer)
-    FROM auth.issuers AS i";
-
+/// A row of `auth.issuers`.
 fn read_issuer(row: &Row) -> (Issuer, bool) {
     let text = |column| row.get::<String>(column).unwrap_or_default();
+    // The table takes no interval that would be out of range.
+    let micros = |column| {
+        let interval = row.get::<Interval>(column);
+        interval.map_or(0, |interval| clock::micros(&interval).unwrap_or(0))
+    };
     let rules = Rules {
         issuer: text(1),
         audience: row.get::<Vec<String>>(2).unwrap_or_default(),
         user_claim: text(3),
         version_claim: text(4),
         require_session_version: row.get(5).unwrap_or(true),
-        leeway_micros: row.get(6).unwrap_or(0),
+        leeway_micros: micros(6),
         not_before: row
-            .get::<pgrx::datum::TimestampWithTimeZone>(9)
+            .get::<TimestampWithTimeZone>(9)
             .map(|time| clock::from_pg(time.into_inner())),
         session_check: match text(10).as_str() {
             "none" => SessionCheck::None,
@@ -174,83 +186,100 @@ fn read_issuer(row: &Row) -> (Issuer, bool) {
     };
     let issuer = Issuer {
         rules,
-        token_ttl: row.get(7).unwrap_or(0),
-        refresh_grace: row.get(8).unwrap_or(0),
-        revokes: row.get(12).unwrap_or(true),
+        token_ttl: micros(7),
+        refresh_grace: micros(8),
+        revokes: false,
+        revocations: None,
         keys: KeySet::new(Vec::new()),
         active: OnceCell::new(),
     };
     (issuer, row.get(11).unwrap_or(false))
 }
 
-/// Only what verifies: a private half stays in its table until something is signed with it.
-const KEYS: &str = "
-    SELECT issuer, kid, alg, public_jwk::text, CASE WHEN public_jwk IS NULL THEN secret END, verify_until
-    FROM auth.signing_key_store
-    WHERE verify_until IS NULL OR verify_until > clock_timestamp()";
-
-fn read_keys() -> Result<HashMap<String, Vec<TrustedKey>>> {
+/// The keys that verify, by issuer. A private half stays in its table until something is signed with it.
+fn read_keys() -> HashMap<String, Vec<TrustedKey>> {
     let mut keys: HashMap<String, Vec<TrustedKey>> = HashMap::new();
-    for (issuer, key) in plan::query(Sees::Latest, KEYS, &[], |row| {
-        let issuer = row.get::<String>(1).unwrap_or_default();
-        (
-            issuer,
-            read_key(row).and_then(|(kid, material, until)| {
-                Ok(TrustedKey {
-                    kid,
-                    key: material.verifying_key()?,
-                    until,
-                })
-            }),
-        )
-    }) {
+    let now = clock::now();
+    let stored = scan::rows(catalog::auth_relation(c"signing_key_store"), |row| {
+        let mut key = StoredKey::read(row);
+        let live = key.until.is_none_or(|until| now < until);
+        live.then(|| {
+            let verifying = key.material(false).and_then(|key| Ok(key.verifying_key()?));
+            (key, verifying)
+        })
+    });
+    for (key, verifying) in stored.into_iter().flatten() {
         // A stored key that no longer parses (a restore of tampered data, say) verifies nothing, and
         // does not keep the others from it.
-        match key {
-            Ok(key) => keys.entry(issuer).or_default().push(key),
+        match verifying {
+            Ok(verifying) => keys.entry(key.issuer).or_default().push(TrustedKey {
+                kid: key.kid,
+                key: verifying,
+                until: key.until,
+            }),
             Err(_) => crate::error::warn(format!(
                 "a key of issuer {} cannot be read and is left out",
-                quoted(&issuer)
+                quoted(&key.issuer)
             )),
         }
     }
-    Ok(keys)
+    keys
 }
 
-const ACTIVE_KEY: &str = "
-    SELECT NULL, kid, alg, public_jwk::text, secret, verify_until
-    FROM auth.signing_key_store
-    WHERE issuer = $1 AND active";
-
+/// The key that signs for an issuer, read with its secret.
 fn read_active_key(issuer: &str) -> Result<Option<ActiveKey>> {
-    plan::query(Sees::Latest, ACTIVE_KEY, &[plan::text(issuer)], read_key)
-        .pop()
-        .transpose()?
-        .and_then(|(kid, material, until)| {
-            material.signing_key().transpose().map(|key| {
-                Ok(ActiveKey {
-                    kid,
-                    key: key?,
-                    until,
-                })
-            })
-        })
-        .transpose()
+    let stored = scan::rows(catalog::auth_relation(c"signing_key_store"), |row| {
+        let key = StoredKey::read(row);
+        (key.active && key.issuer == issuer).then_some(key)
+    });
+    let Some(mut key) = stored.into_iter().flatten().next() else {
+        return Ok(None);
+    };
+    let signing = key.material(true)?.signing_key()?;
+    Ok(signing.map(|signing| ActiveKey {
+        kid: key.kid,
+        key: signing,
+        until: key.until,
+    }))
 }
 
-/// Columns 2 to 6 of both queries: kid, alg, public JWK, secret, end.
-fn read_key(row: &Row) -> Result<(String, KeyMaterial, Option<UnixMicros>)> {
-    let alg = row.get::<String>(3).unwrap_or_default();
-    let material = KeyMaterial {
-        algorithm: Algorithm::from_str(&alg).map_err(|_| {
-            Error::Argument("unknown algorithm in auth.signing_key_store".to_owned())
-        })?,
-        kid: None,
-        public_jwk: row.get(4),
-        secret: row.get::<Vec<u8>>(5).map(Secret::new),
-    };
-    let until = row
-        .get::<pgrx::datum::TimestampWithTimeZone>(6)
-        .map(|time| clock::from_pg(time.into_inner()));
-    Ok((row.get(2).unwrap_or_default(), material, until))
+/// A row of `auth.signing_key_store`.
+struct StoredKey {
+    issuer: String,
+    kid: String,
+    alg: String,
+    public_jwk: Option<String>,
+    secret: Option<Secret>,
+    active: bool,
+    until: Option<UnixMicros>,
+}
+
+impl StoredKey {
+    fn read(row: &Row) -> Self {
+        let text = |column| row.get::<String>(column).unwrap_or_default();
+        Self {
+            issuer: text(1),
+            kid: text(2),
+            alg: text(3),
+            public_jwk: row.get::<JsonText>(4).map(|jwk| jwk.0),
+            secret: row.get::<Vec<u8>>(5).map(Secret::new),
+            active: row.get(6).unwrap_or(false),
+            until: row
+                .get::<TimestampWithTimeZone>(7)
+                .map(|time| clock::from_pg(time.into_inner())),
+        }
+    }
+
+    /// Takes out what the key is made of: to verify, the secret is needed of an HMAC key only.
+    fn material(&mut self, to_sign: bool) -> Result<KeyMaterial> {
+        let needed = to_sign || self.public_jwk.is_none();
+        Ok(KeyMaterial {
+            algorithm: Algorithm::from_str(&self.alg).map_err(|_| {
+                Error::Argument("unknown algorithm in auth.signing_key_store".to_owned())
+            })?,
+            kid: None,
+            public_jwk: self.public_jwk.take(),
+            secret: self.secret.take().filter(|_| needed),
+        })
+    }
 }

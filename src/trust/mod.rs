@@ -4,7 +4,7 @@ mod cache;
 mod edge;
 mod store;
 
-pub use cache::{ActiveKey, Issuer, current};
+pub use cache::{ActiveKey, Issuer, Trust, current};
 
 use pgrx::prelude::*;
 

@@ -138,7 +138,8 @@ fn an_active_column_that_is_no_boolean_is_refused_not_passed_over() {
 fn ids_that_a_collation_takes_for_the_same_one_are_refused() {
     let db = database_with_key(shared(), "collation");
     let mut a = shared().connect(&db);
-    let icu = "SELECT EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i')";
+    // One of them is there in any server; initdb adds the many where it was built with ICU.
+    let icu = "SELECT count(*) > 9 FROM pg_collation WHERE collprovider = 'i'";
     if !a.one::<bool>(icu, &[]) {
         println!("skipped: this server was built without ICU");
         return;

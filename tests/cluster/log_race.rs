@@ -168,17 +168,26 @@ fn after_a_crash_no_cursor_takes_a_new_transaction_for_one_that_it_has_seen() {
     let mut reader = {
         let mut a = app.connect();
         a.run("CHECKPOINT");
-        for _ in 0..50 {
-            a.run("BEGIN; SELECT pg_current_xact_id(); ROLLBACK");
-        }
+        burn(&mut a);
         let reader = Reader::now(&mut a);
         cluster.kill_9();
         reader
     };
     cluster.launch();
     let mut a = app.connect();
-    for n in 1..=20 {
-        a.bump("41");
-        assert_eq!(reader.catch_up(&mut a).len(), 1, "bump {n}");
+    a.bump("41");
+    burn(&mut a);
+    burn(&mut a);
+    let events = reader.catch_up(&mut a);
+    assert_eq!(
+        events.iter().map(|event| &event["id"]).collect::<Vec<_>>(),
+        ["41"]
+    );
+}
+
+/// Fifty transactions that leave nothing.
+fn burn(client: &mut Client) {
+    for _ in 0..50 {
+        client.run("BEGIN; SELECT pg_current_xact_id(); ROLLBACK");
     }
 }

@@ -217,6 +217,12 @@ impl<'c> App<'c> {
         self.cluster.connect(&self.db)
     }
 
+    /// How other programs connect to it as a role, as libpq reads it.
+    #[must_use]
+    pub fn conninfo(&self, role: &str) -> String {
+        self.cluster.conninfo(&self.db, role)
+    }
+
     /// SQL with this table's names: `{users}`, `{id}`, `{version}`, `{active}`, `{email}`; and `{ada}`, `{bob}`,
     /// `{eve}` as literals.
     #[must_use]

@@ -1,6 +1,7 @@
 //! What `tests/run` says about where to run, and programs run there.
 //!
 //! - `AUTH_EXT_PG_BIN`: the folder of `initdb`, `pg_ctl` and the rest, of an installation with the extension;
+//! - `AUTH_EXT_NEIGHBOURS`: the folder of `postgrest` and `pgbouncer`;
 //! - `AUTH_EXT_RUN`: the folder for clusters; short, as a socket's path has to fit in 107 bytes;
 //! - `AUTH_EXT_OS_USER`: who runs the servers when we are root, which PostgreSQL refuses.
 //!
@@ -64,7 +65,18 @@ impl Place {
 
     /// One of PostgreSQL's programs, to be run as the server's user.
     pub(crate) fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bin.join(name));
+        self.as_server(Command::new(self.bin.join(name)))
+    }
+
+    /// A program to be put beside the server. It is killed when the thread that starts it ends, however that ends.
+    pub(crate) fn neighbour(&self, name: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]);
+        command.arg(Path::new(&variable("AUTH_EXT_NEIGHBOURS")).join(name));
+        self.as_server(command)
+    }
+
+    fn as_server(&self, mut command: Command) -> Command {
         command
             .current_dir(&self.run)
             .env("HOME", &self.run)

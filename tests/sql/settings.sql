@@ -20,6 +20,10 @@ SET auth_ext.max_token_size = '16MB';
 \echo :LAST_ERROR_SQLSTATE
 SET auth_ext.bulk_threshold = 1;
 \echo :LAST_ERROR_SQLSTATE
+SET auth_ext.log_retention = '1 day';
+\echo :LAST_ERROR_SQLSTATE
+SET auth_ext.logical_messages = on;
+\echo :LAST_ERROR_SQLSTATE
 SELECT set_config('auth_ext.max_token_size', '1MB', true);
 \echo :LAST_ERROR_SQLSTATE
 ALTER ROLE regress_auth_app SET auth_ext.notify = 'off';

@@ -1,5 +1,5 @@
--- What attaching costs the writers: a bulk UPDATE of 1,000,000 users with and without the extension, interleaved
--- in one run. Ratios are what counts. Run by `make bench`.
+-- What attaching costs the writers: a bulk UPDATE of all users with and without the extension, interleaved
+-- in one run. Ratios are what counts.
 \set QUIET on
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS auth_ext;
@@ -7,7 +7,7 @@ INSERT INTO auth.issuers (issuer, audience) VALUES ('https://bench.test', '{benc
 CREATE TABLE plain (
     id bigint PRIMARY KEY, password_hash text NOT NULL, is_active boolean NOT NULL DEFAULT true,
     session_version bigint NOT NULL DEFAULT 0);
-INSERT INTO plain SELECT g, 'x' FROM generate_series(1, 1000000) AS g;
+INSERT INTO plain SELECT g, 'x' FROM generate_series(1, :rows) AS g;
 CREATE TABLE users (LIKE plain INCLUDING ALL);
 INSERT INTO users TABLE plain;
 SELECT auth.attach_users('users', bump_on => '{password_hash}') \g /dev/null
@@ -34,7 +34,7 @@ FROM generate_series(1, 3) AS round,
              ('nothing relevant', 'is_active = is_active')) AS changes (what, change)
 \gexec
 \pset border 1
-SELECT what AS "bulk UPDATE of 1,000,000 users",
+SELECT what AS "bulk UPDATE of all users",
        round((percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE NOT attached))::numeric, 2) AS "plain, s",
        round((percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE attached))::numeric, 2) AS "attached, s",
        round((percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE attached)

@@ -1,0 +1,152 @@
+//! What somebody authenticated with, and whether it still holds.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use jose::{Refusal, UnixMicros};
+use serde_json::json;
+
+use crate::accounts::{self, Attached};
+use crate::api_key::{self, Found, KeyMark};
+use crate::error::Result;
+use crate::pg::clock;
+use crate::pg::json::Jsonb;
+use crate::pg::snapshot::{self, Moment};
+use crate::token::{self, Known};
+
+/// A token or an API key.
+pub enum Credential {
+    /// A token; its text, since what it was verified with may change.
+    Token {
+        text: String,
+        known: RefCell<Option<Rc<Known>>>,
+    },
+    /// An API key: what it is known by, never the key itself.
+    Key {
+        mark: KeyMark,
+        last: RefCell<Option<Key>>,
+    },
+}
+
+/// What the tables said of an API key.
+#[derive(Clone)]
+pub struct Key {
+    user_id: String,
+    claims: Jsonb,
+    expires_at: Option<UnixMicros>,
+    proof: Option<(Moment, Rc<Attached>)>,
+}
+
+impl Credential {
+    /// Verifies a token in full.
+    pub fn of_token(text: &str, now: UnixMicros) -> Result<Self> {
+        let known = token::known(text, now)?;
+        known.session()?;
+        Ok(Self::Token {
+            text: text.to_owned(),
+            known: RefCell::new(Some(known)),
+        })
+    }
+
+    /// Takes an API key that was found and holds.
+    pub fn of_key(found: &Found) -> Result<Self> {
+        Ok(Self::Key {
+            mark: found.mark(),
+            last: RefCell::new(Some(Key::read(found, None)?)),
+        })
+    }
+
+    /// As it is carried.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Token { text, .. } => format!("token {text}"),
+            Self::Key { mark, .. } => format!("key {}", mark.to_text()),
+        }
+    }
+
+    /// From what was carried; None for nobody.
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text.split_once(' ')? {
+            ("token", text) => Some(Self::Token {
+                text: text.to_owned(),
+                known: RefCell::default(),
+            }),
+            ("key", mark) => Some(Self::Key {
+                mark: KeyMark::from_text(mark)?,
+                last: RefCell::default(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Would it be verified again, now?
+    pub fn check(&self, now: UnixMicros) -> Result<()> {
+        match self {
+            Self::Token { text, known } => {
+                let last = known.borrow().clone();
+                let current = match last {
+                    Some(last) if last.is_current(now) => last,
+                    _ => {
+                        let fresh = token::known(text, now)?;
+                        known.replace(Some(Rc::clone(&fresh)));
+                        fresh
+                    }
+                };
+                current.session()?;
+                Ok(())
+            }
+            Self::Key { mark, last } => {
+                let attached = accounts::current();
+                let moment = snapshot::moment();
+                let holds_still = last.borrow().as_ref().is_some_and(|key| {
+                    key.expires_at.is_none_or(|end| now < end)
+                        && key.proof.as_ref().is_some_and(|(then, tables)| {
+                            Some(*then) == moment && Rc::ptr_eq(tables, &attached)
+                        })
+                });
+                if !holds_still {
+                    let found = api_key::find_again(attached.api_keys()?, mark, now)?;
+                    let proof = moment.map(|moment| (moment, Rc::clone(&attached)));
+                    last.replace(Some(Key::read(&found, proof)?));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The user's id, as the id column prints it.
+    pub fn user_id(&self) -> Option<String> {
+        match self {
+            Self::Token { known, .. } => known.borrow().as_ref().map(|known| known.user_id()),
+            Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
+        }
+    }
+
+    /// The token's claims, or the API key's row as `verify_api_key` gives it.
+    pub fn claims(&self) -> Option<Jsonb> {
+        match self {
+            Self::Token { known, .. } => known.borrow().as_ref().map(|known| known.payload.clone()),
+            Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.claims.clone()),
+        }
+    }
+}
+
+impl Key {
+    fn read(found: &Found, proof: Option<(Moment, Rc<Attached>)>) -> Result<Self> {
+        let Found { row, fingerprint } = found;
+        let expires_at = row.expires_at.and_then(clock::to_timestamptz);
+        let claims = json!({
+            "id": row.id,
+            "user_id": row.user_id,
+            "session_version": row.session_version,
+            "fingerprint": fingerprint,
+            "expires_at": expires_at.map(|time| time.to_string()),
+        });
+        Ok(Self {
+            user_id: row.user_id.clone(),
+            claims: Jsonb::parse(&claims.to_string()).ok_or(Refusal::UnknownApiKey)?,
+            expires_at: row.expires_at,
+            proof,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! The SQL functions of the identity. Declared in `sql/functions.sql`.
+
+use jose::Refusal;
+use pgrx::datum::Uuid;
+use pgrx::prelude::*;
+
+use super::credential::Credential;
+use super::request::{self, Outcome};
+use super::scope;
+use crate::accounts;
+use crate::api_key;
+use crate::error::{Result, sql};
+use crate::pg::clock;
+use crate::pg::json::Jsonb;
+
+#[pg_extern(sql = false)]
+fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
+    sql(|| {
+        let slot = scope::slot(scope)?;
+        let credential = Credential::of_token(token.ok_or(Refusal::Malformed)?, clock::now())?;
+        let claims = credential.claims();
+        scope::enter(slot, credential);
+        Ok(claims)
+    })
+}
+
+#[pg_extern(sql = false)]
+fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
+    sql(|| {
+        let slot = scope::slot(scope)?;
+        let attached = accounts::current();
+        let key = key.ok_or(Refusal::UnknownApiKey)?;
+        let found = api_key::verify(attached.api_keys()?, key, clock::now())?;
+        let credential = Credential::of_key(&found)?;
+        let claims = credential.claims();
+        scope::enter(slot, credential);
+        Ok(claims)
+    })
+}
+
+#[pg_extern(sql = false)]
+fn logout() {
+    sql(|| {
+        scope::leave();
+        Ok(())
+    });
+}
+
+#[pg_extern(sql = false)]
+fn authenticate_request() -> TableIterator<
+    'static,
+    (
+        name!(reason, Option<String>),
+        name!(explanation, Option<String>),
+    ),
+> {
+    let outcome = sql(request::authenticate);
+    TableIterator::once(match outcome {
+        Outcome::Accepted => (None, None),
+        Outcome::Refused(refusal) => (
+            Some(refusal.code().to_owned()),
+            Some(refusal.explanation().to_owned()),
+        ),
+    })
+}
+
+fn user() -> Result<Option<String>> {
+    Ok(scope::current()?.and_then(|identity| identity.user_id()))
+}
+
+fn claim_of(name: &str) -> Result<Option<String>> {
+    let claims = scope::current()?.and_then(|identity| identity.claims());
+    Ok(claims.and_then(|claims| claims.text_of(name)))
+}
+
+#[pg_extern(sql = false)]
+fn user_id() -> Option<String> {
+    sql(user)
+}
+
+#[pg_extern(sql = false)]
+fn uid() -> Option<Uuid> {
+    sql(|| Ok(user()?.and_then(|id| accounts::uuid(&id))))
+}
+
+#[pg_extern(sql = false)]
+fn jwt() -> Option<Jsonb> {
+    sql(|| Ok(scope::current()?.and_then(|identity| identity.claims())))
+}
+
+#[pg_extern(sql = false)]
+fn claim(name: &str) -> Option<String> {
+    sql(|| claim_of(name))
+}
+
+#[pg_extern(sql = false)]
+fn role() -> Option<String> {
+    sql(|| claim_of("role"))
+}
+
+#[pg_extern(sql = false)]
+fn require_user() -> String {
+    sql(|| user()?.ok_or_else(|| Refusal::NotAuthenticated.into()))
+}

@@ -1,0 +1,89 @@
+//! A policy that asks `auth.user_id()` for every row asks once a statement: the planner is told to take the call for the
+//! sub-select `(select auth.user_id())`, which it evaluates once and can use as an index condition.
+
+use pgrx::prelude::*;
+
+/// The planner's question to the identity functions (`SupportRequestSimplify`): is there something simpler?
+#[pg_extern(sql = false)]
+fn identity_support(request: pgrx::Internal) -> pgrx::Internal {
+    // SAFETY: PostgreSQL calls a support function with the address of a request node, and calls this one only so: its
+    // argument's type, internal, is nothing that SQL could pass.
+    let simpler = request
+        .unwrap()
+        .and_then(|datum| unsafe { simplify(datum.cast_mut_ptr()) });
+    // The answer is a node, or NULL for no answer.
+    pgrx::Internal::from(Some(pg_sys::Datum::from(
+        simpler.unwrap_or(core::ptr::null_mut()),
+    )))
+}
+
+/// The sub-select in place of the call, where it is worth it and allowed.
+///
+/// # Safety
+/// `request` is a request node of PostgreSQL's planner, or NULL.
+unsafe fn simplify(request: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
+    // SAFETY: the nodes are the planner's own, in the memory context of planning, and of the types that their tags say;
+    // those made here are zeroed first, and live in that context, too.
+    unsafe {
+        if request.is_null() || (*request).type_ != pg_sys::NodeTag::T_SupportRequestSimplify {
+            return None;
+        }
+        let request = request.cast::<pg_sys::SupportRequestSimplify>();
+        let root = (*request).root.as_ref()?;
+        let call = (*request).fcall;
+        let query = root.parse.as_mut()?;
+        if !reads_tables(query) || !has_constant_arguments(call) {
+            return None;
+        }
+        query.hasSubLinks = true;
+        Some(sub_select(call))
+    }
+}
+
+/// A query without a table has one row: nothing to win. (The sub-select itself is one.)
+unsafe fn reads_tables(query: &pg_sys::Query) -> bool {
+    // SAFETY: a range table is a list of range table entries.
+    unsafe {
+        elements(query.rtable)
+            .map(|entry| entry.cast::<pg_sys::RangeTblEntry>())
+            .any(|entry| (*entry).rtekind != pg_sys::RTEKind::RTE_RESULT)
+    }
+}
+
+unsafe fn has_constant_arguments(call: *mut pg_sys::FuncExpr) -> bool {
+    // SAFETY: a call's arguments are a list of nodes.
+    unsafe { elements((*call).args).all(|argument| (*argument).type_ == pg_sys::NodeTag::T_Const) }
+}
+
+/// The elements of a list of nodes, which outlives the iterator.
+unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut pg_sys::Node> {
+    // SAFETY: NIL is NULL; a list has `length` elements.
+    unsafe {
+        let count = list.as_ref().map_or(0, |list| list.length);
+        (0..usize::try_from(count).unwrap_or(0))
+            .map(move |i| (*(*list).elements.add(i)).ptr_value.cast())
+    }
+}
+
+/// `(select call)`, as the parser would have made it.
+unsafe fn sub_select(call: *mut pg_sys::FuncExpr) -> *mut pg_sys::Node {
+    // SAFETY: alloc_node gives zeroed nodes with their tags; the call is copied, since the planner keeps its own.
+    unsafe {
+        let mut target = PgBox::<pg_sys::TargetEntry>::alloc_node(pg_sys::NodeTag::T_TargetEntry);
+        target.expr = pg_sys::copyObjectImpl(call.cast()).cast();
+        target.resno = 1;
+
+        let mut query = PgBox::<pg_sys::Query>::alloc_node(pg_sys::NodeTag::T_Query);
+        query.commandType = pg_sys::CmdType::CMD_SELECT;
+        query.canSetTag = true;
+        query.jointree =
+            PgBox::<pg_sys::FromExpr>::alloc_node(pg_sys::NodeTag::T_FromExpr).into_pg();
+        query.targetList = pg_sys::lappend(core::ptr::null_mut(), target.into_pg().cast());
+
+        let mut link = PgBox::<pg_sys::SubLink>::alloc_node(pg_sys::NodeTag::T_SubLink);
+        link.subLinkType = pg_sys::SubLinkType::EXPR_SUBLINK;
+        link.subselect = query.into_pg().cast();
+        link.location = -1;
+        link.into_pg().cast()
+    }
+}

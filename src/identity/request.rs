@@ -1,0 +1,63 @@
+//! The bearer token of an HTTP request (RFC 6750 section 2.1), as PostgREST passes its headers on.
+
+use jose::Refusal;
+use serde_json::{Map, Value};
+
+use super::credential::Credential;
+use super::scope;
+use crate::error::{Error, Result};
+use crate::pg::carrier::Slot;
+use crate::pg::{clock, parameter};
+
+/// What became of a request's token.
+pub enum Outcome {
+    /// It is the transaction's identity now; or there was none, and nobody is authenticated.
+    Accepted,
+    /// It is refused.
+    Refused(Refusal),
+}
+
+/// Makes the bearer token in `request.headers` the transaction's identity. Without one the transaction has none, whatever the
+/// session has.
+pub fn authenticate() -> Result<Outcome> {
+    scope::enter_nobody();
+    let token = match bearer_token() {
+        Ok(Some(token)) => token,
+        Ok(None) => return Ok(Outcome::Accepted),
+        Err(refusal) => return Ok(Outcome::Refused(refusal)),
+    };
+    match Credential::of_token(&token, clock::now()) {
+        Ok(credential) => {
+            scope::enter(Slot::Transaction, credential);
+            Ok(Outcome::Accepted)
+        }
+        Err(Error::Refused(refusal)) => Ok(Outcome::Refused(refusal)),
+        Err(error) => Err(error),
+    }
+}
+
+fn bearer_token() -> Result<Option<String>, Refusal> {
+    let headers = match parameter(c"request.headers") {
+        Some(headers) if !headers.is_empty() => headers,
+        _ => return Ok(None),
+    };
+    let headers: Map<String, Value> =
+        serde_json::from_str(&headers).map_err(|_| Refusal::Malformed)?;
+    let mut found = headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    let Some((_, value)) = found.next() else {
+        return Ok(None);
+    };
+    if found.next().is_some() {
+        return Err(Refusal::Malformed);
+    }
+    let value = value.as_str().ok_or(Refusal::Malformed)?.trim();
+    // Another scheme is somebody else's business.
+    // (PostgREST takes a tab for the space.)
+    let (scheme, token) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(None);
+    }
+    Ok(Some(token.trim_start().to_owned()))
+}

@@ -1,0 +1,113 @@
+//! The identity of the running statement.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+
+use super::credential::Credential;
+use crate::error::{Error, Result};
+use crate::pg::carrier::{self, Slot};
+use crate::pg::{clock, hooks};
+
+/// Hides the session's identity for a transaction that has none.
+const NOBODY: &str = "nobody";
+
+/// What is known of the carried value, and when it was asked for last.
+#[derive(Default)]
+struct Memo {
+    generation: u64,
+    credential: Option<Rc<Credential>>,
+    /// The statement that asked last, and whether the credential held.
+    asked: Option<(u64, bool)>,
+}
+
+thread_local! {
+    static MEMO: RefCell<Memo> = RefCell::default();
+}
+
+/// Parses a function's `scope` argument.
+pub fn slot(scope: Option<&str>) -> Result<Slot> {
+    match scope {
+        Some("transaction") => Ok(Slot::Transaction),
+        Some("session") => Ok(Slot::Session),
+        _ => Err(Error::Argument(
+            "scope must be 'transaction' or 'session'".to_owned(),
+        )),
+    }
+}
+
+/// Makes a credential that was just verified the identity.
+pub fn enter(slot: Slot, credential: Credential) {
+    carrier::set(slot, &credential.to_text());
+    // A session's is hidden while the transaction has one of its own.
+    let hidden = slot == Slot::Session && !carrier::get(Slot::Transaction).is_empty();
+    if !hidden {
+        MEMO.replace(Memo {
+            generation: carrier::generation(),
+            credential: Some(Rc::new(credential)),
+            asked: None,
+        });
+    }
+}
+
+/// Nobody is authenticated for the rest of the transaction.
+pub fn enter_nobody() {
+    carrier::set(Slot::Transaction, NOBODY);
+}
+
+/// Ends both identities.
+pub fn leave() {
+    for slot in [Slot::Transaction, Slot::Session] {
+        if !carrier::get(slot).is_empty() {
+            carrier::set(slot, "");
+        }
+    }
+}
+
+/// What DISCARD ALL does to the session's identity. (It is refused inside of a transaction.)
+#[pg_guard]
+pub unsafe extern "C-unwind" fn on_discard_all() {
+    leave();
+}
+
+/// The identity, if it held when this statement began; it is asked once a statement.
+pub fn current() -> Result<Option<Rc<Credential>>> {
+    let generation = carrier::generation();
+    let known = MEMO.with_borrow(|memo| {
+        (memo.generation == generation).then(|| (memo.credential.clone(), memo.asked))
+    });
+    let statement = hooks::statement();
+    let credential = match known {
+        Some((credential, Some((asked, holds)))) if asked == statement => {
+            return Ok(credential.filter(|_| holds));
+        }
+        Some((credential, _)) => credential,
+        None => carried().map(Rc::new),
+    };
+    let holds = match &credential {
+        Some(credential) => match credential.check(clock::now()) {
+            Ok(()) => true,
+            // Where nothing is set up any more, nothing would be verified either.
+            Err(Error::Refused(_) | Error::NotSetUp(..)) => false,
+            Err(error) => return Err(error),
+        },
+        None => false,
+    };
+    MEMO.replace(Memo {
+        generation,
+        credential: credential.clone(),
+        // Our own queries were statements, too.
+        asked: Some((hooks::statement(), holds)),
+    });
+    Ok(credential.filter(|_| holds))
+}
+
+/// The credential that PostgreSQL carries: in a parallel worker, or after a rollback.
+fn carried() -> Option<Credential> {
+    let transaction = carrier::get(Slot::Transaction);
+    match transaction.as_str() {
+        "" => Credential::from_text(&carrier::get(Slot::Session)),
+        text => Credential::from_text(text),
+    }
+}

@@ -1,0 +1,138 @@
+//! Two values that PostgreSQL itself carries: back at the end of the transaction or after a rollback to a savepoint, and over
+//! into parallel workers, as every parameter. Nobody can SET them, superusers included: only [`set`] does.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use std::cell::Cell;
+use std::ffi::CString;
+
+use pgrx::prelude::*;
+
+/// Which value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Ends with the transaction.
+    Transaction,
+    /// Stays, once the transaction that set it has committed.
+    Session,
+}
+
+/// What PostgreSQL keeps its parameters' values in; read and written by this backend's one thread.
+static TRANSACTION: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
+static SESSION: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
+
+thread_local! {
+    static GENERATION: Cell<u64> = const { Cell::new(0) };
+    static SETTING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Slot {
+    const fn name(self) -> &'static CStr {
+        match self {
+            Self::Transaction => c"auth_ext.identity",
+            Self::Session => c"auth_ext.session_identity",
+        }
+    }
+
+    fn variable(self) -> &'static AtomicPtr<c_char> {
+        match self {
+            Self::Transaction => &TRANSACTION,
+            Self::Session => &SESSION,
+        }
+    }
+}
+
+/// Defines both, before the prefix is reserved.
+pub fn init() {
+    // No RESET ALL takes them away, and nothing shows them.
+    #[allow(clippy::cast_possible_wrap, reason = "flags of one bit each")]
+    const FLAGS: c_int = (pg_sys::GUC_NO_RESET_ALL
+        | pg_sys::GUC_NO_SHOW_ALL
+        | pg_sys::GUC_NOT_IN_SAMPLE
+        | pg_sys::GUC_SUPERUSER_ONLY
+        | pg_sys::GUC_DISALLOW_IN_FILE
+        | pg_sys::GUC_DISALLOW_IN_AUTO_FILE) as c_int;
+    for slot in [Slot::Transaction, Slot::Session] {
+        // SAFETY: called from _PG_init; names and texts are NUL-terminated and static, as is the variable.
+        unsafe {
+            pg_sys::DefineCustomStringVariable(
+                slot.name().as_ptr(),
+                c"Who is authenticated: see auth.authenticate().".as_ptr(),
+                core::ptr::null(),
+                slot.variable().as_ptr(),
+                c"".as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                FLAGS,
+                Some(check),
+                Some(assign),
+                Some(show),
+            );
+        }
+    }
+}
+
+/// Another number whenever one of the values may have become another.
+pub fn generation() -> u64 {
+    GENERATION.get()
+}
+
+/// The value; empty when there is none.
+pub fn get(slot: Slot) -> String {
+    let value = slot.variable().load(Relaxed);
+    if value.is_null() {
+        return String::new();
+    }
+    // SAFETY: PostgreSQL keeps a NUL-terminated string there, until it assigns another.
+    unsafe { CStr::from_ptr(value) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Sets the value, without NUL: until the transaction ends, or for the session if it commits.
+pub fn set(slot: Slot, value: &str) {
+    struct Setting;
+    impl Drop for Setting {
+        fn drop(&mut self) {
+            SETTING.set(false);
+        }
+    }
+    let action = match slot {
+        Slot::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
+        Slot::Session => pg_sys::GucAction::GUC_ACTION_SET,
+    };
+    let value = CString::new(value).unwrap_or_default();
+    SETTING.set(true);
+    let _setting = Setting;
+    // SAFETY: inside a transaction; name and value are NUL-terminated.
+    unsafe {
+        pg_sys::set_config_option(
+            slot.name().as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// A parallel worker is given its leader's value when it starts; everybody else must come through [`set`].
+unsafe extern "C-unwind" fn check(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes the address of a NUL-terminated string; the other is a variable of the backend.
+    let (empty, worker) = unsafe { (**value == 0, pg_sys::InitializingParallelWorker) };
+    empty || worker || SETTING.get()
+}
+
+unsafe extern "C-unwind" fn assign(_value: *const c_char, _extra: *mut c_void) {
+    GENERATION.set(GENERATION.get().wrapping_add(1));
+}
+
+unsafe extern "C-unwind" fn show() -> *const c_char {
+    c"".as_ptr()
+}

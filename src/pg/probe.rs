@@ -1,0 +1,192 @@
+//! One row by a unique index, read directly: no plan, no executor, no change of role. For plain tables with a unique btree over
+//! just the columns asked by; whoever cannot be read so asks by a kept plan.
+
+use pgrx::prelude::*;
+
+use super::{catalog, snapshot};
+
+/// A table, and the index by which its rows are found.
+pub struct Probe {
+    table: pg_sys::Oid,
+    index: pg_sys::Oid,
+    /// For each of the index's columns, the function that says what is equal.
+    equal: Vec<pg_sys::Oid>,
+    /// The columns that are read.
+    columns: Vec<i16>,
+}
+
+/// What became of a look-up.
+pub enum Looked<T> {
+    /// The row was read.
+    Row(T),
+    /// There is no such row.
+    Nothing,
+    /// The table or index is not what it was: the caller's other way knows.
+    Changed,
+}
+
+/// A row, while the closure runs that reads it.
+pub struct Slot<'a> {
+    values: &'a [pg_sys::Datum],
+    nulls: &'a [bool],
+    columns: &'a [i16],
+}
+
+impl Probe {
+    /// For the rows of `table` by `keys`, reading `columns`; None where there is no such index, or `table` is none that
+    /// has one.
+    pub fn new(table: pg_sys::Oid, keys: &[&str], columns: &[&str]) -> Option<Self> {
+        if catalog::relation(table)?.kind != b'r' {
+            return None;
+        }
+        let equal = keys
+            .iter()
+            .map(|key| equality(catalog::column(table, key)?.type_oid))
+            .collect::<Option<_>>()?;
+        let columns = columns
+            .iter()
+            .map(|column| Some(catalog::column(table, column)?.number))
+            .collect::<Option<_>>()?;
+        let index = catalog::unique_index(table, keys)
+            .filter(|index| index.is_plain)?
+            .oid;
+        Some(Self {
+            table,
+            index,
+            equal,
+            columns,
+        })
+    }
+
+    /// Looks the row up as committed at this moment, with the transaction's own changes. `still_holds` is asked when the
+    /// table is locked: what the probe was made from must still be so.
+    pub fn look<T>(
+        &self,
+        keys: &[pg_sys::Datum],
+        still_holds: impl Fn() -> bool,
+        read: impl FnOnce(&Slot<'_>) -> T,
+    ) -> Looked<T> {
+        // SAFETY: opening takes the lock, and reads the messages that came before it; a table or index that is gone is NULL,
+        // and one that changed is found out by `still_holds`, so that the column numbers are right. Everything opened here
+        // is closed here, or by the abort after an error. The keys' types are those of the equality functions. The slot's
+        // arrays hold as many values as were asked for, valid until the slot is dropped.
+        unsafe {
+            #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let table = pg_sys::try_relation_open(self.table, lock);
+            if table.is_null() {
+                return Looked::Changed;
+            }
+            let index = pg_sys::try_relation_open(self.index, lock);
+            if index.is_null() || !still_holds() {
+                if !index.is_null() {
+                    pg_sys::relation_close(index, lock);
+                }
+                pg_sys::relation_close(table, lock);
+                return Looked::Changed;
+            }
+            snapshot::see_own_changes();
+            let slot = pg_sys::table_slot_create(table, core::ptr::null_mut());
+            let scan = begin_scan(table, index, self.equal.len());
+            let mut scan_keys = self.scan_keys(index, keys);
+            let count = i32::try_from(scan_keys.len()).unwrap_or(0);
+            pg_sys::index_rescan(
+                scan,
+                scan_keys.as_mut_ptr(),
+                count,
+                core::ptr::null_mut(),
+                0,
+            );
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            let found = if pg_sys::index_getnext_slot(scan, forward, slot) {
+                let last = self.columns.iter().copied().max().unwrap_or(0);
+                if last > 0 {
+                    pg_sys::slot_getsomeattrs_int(slot, i32::from(last));
+                }
+                let count = usize::try_from(last).unwrap_or(0);
+                Looked::Row(read(&Slot {
+                    values: core::slice::from_raw_parts((*slot).tts_values, count),
+                    nulls: core::slice::from_raw_parts((*slot).tts_isnull, count),
+                    columns: &self.columns,
+                }))
+            } else {
+                Looked::Nothing
+            };
+            pg_sys::index_endscan(scan);
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            pg_sys::relation_close(index, lock);
+            pg_sys::relation_close(table, lock);
+            found
+        }
+    }
+
+    unsafe fn scan_keys(
+        &self,
+        index: pg_sys::Relation,
+        keys: &[pg_sys::Datum],
+    ) -> Vec<pg_sys::ScanKeyData> {
+        assert_eq!(keys.len(), self.equal.len(), "keys of an index look-up");
+        let mut scan_keys = vec![pg_sys::ScanKeyData::default(); keys.len()];
+        for (i, scan_key) in scan_keys.iter_mut().enumerate() {
+            // SAFETY: the index is open and has a collation for each of its key columns, of which there are as many.
+            unsafe {
+                pg_sys::ScanKeyEntryInitialize(
+                    scan_key,
+                    0,
+                    i16::try_from(i + 1).unwrap_or(0),
+                    u16::try_from(pg_sys::BTEqualStrategyNumber).unwrap_or(0),
+                    pg_sys::InvalidOid,
+                    *(*index).rd_indcollation.add(i),
+                    self.equal[i],
+                    keys[i],
+                );
+            }
+        }
+        scan_keys
+    }
+}
+
+impl Slot<'_> {
+    /// The `n`th of the columns that are read, as `T`, which must be its type; None for NULL.
+    pub fn get<T: FromDatum>(&self, n: usize) -> Option<T> {
+        let at = usize::try_from(*self.columns.get(n)?)
+            .ok()?
+            .checked_sub(1)?;
+        // SAFETY: values and nulls of a row that is being read. T copies what it needs.
+        unsafe { T::from_datum(*self.values.get(at)?, *self.nulls.get(at)?) }
+    }
+}
+
+/// The function behind `=` of the types that ids can have.
+fn equality(type_oid: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let function = match type_oid {
+        pg_sys::TEXTOID | pg_sys::VARCHAROID => pg_sys::F_TEXTEQ,
+        pg_sys::UUIDOID => pg_sys::F_UUID_EQ,
+        pg_sys::INT8OID => pg_sys::F_INT8EQ,
+        pg_sys::INT4OID => pg_sys::F_INT4EQ,
+        _ => return None,
+    };
+    Some(pg_sys::Oid::from(function))
+}
+
+/// Begins a scan under the latest snapshot.
+unsafe fn begin_scan(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    keys: usize,
+) -> pg_sys::IndexScanDesc {
+    let keys = i32::try_from(keys).unwrap_or(0);
+    let latest = snapshot::latest();
+    // SAFETY: both are open and locked; the snapshot holds until it is taken anew, which nothing does while this scan lasts,
+    // and its horizon is held by the statement's own, older snapshot.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        {
+            pg_sys::index_beginscan(table, index, latest, keys, 0)
+        }
+        #[cfg(feature = "pg18")]
+        {
+            pg_sys::index_beginscan(table, index, latest, core::ptr::null_mut(), keys, 0)
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Our own small tables, read row by row: without a plan, which would take longer to make than a fresh connection to open.
+
+use pgrx::prelude::*;
+
+use super::plan::Row;
+use super::snapshot;
+
+/// Every row of `table` as committed at this moment, with the transaction's own changes. Columns have the numbers of the
+/// table's definition.
+pub fn rows<T>(table: pg_sys::Oid, mut read: impl FnMut(&Row) -> T) -> Vec<T> {
+    // SAFETY: a table of the extension's, locked while it is read; a missing one is NULL. The scan is over before the
+    // snapshot is taken anew, unless `read` does so, which must not. All is closed here, or by the abort after an error.
+    unsafe {
+        #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let relation = pg_sys::try_relation_open(table, lock);
+        if relation.is_null() {
+            return Vec::new();
+        }
+        snapshot::see_own_changes();
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            snapshot::latest(),
+            0,
+            core::ptr::null_mut(),
+        );
+        let mut rows = Vec::new();
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            rows.push(read(&Row::new(tuple, (*relation).rd_att)));
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::relation_close(relation, lock);
+        rows
+    }
+}

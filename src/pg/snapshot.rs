@@ -1,0 +1,50 @@
+//! What is committed at this moment, and the proof that nothing was since.
+
+use std::cell::UnsafeCell;
+
+use pgrx::prelude::*;
+
+thread_local! {
+    /// The snapshot of the moment. PostgreSQL fills it in place, and leaves it as it is while no transaction that
+    /// wrote anything has ended since: then taking it again costs next to nothing.
+    static LATEST: UnsafeCell<pg_sys::SnapshotData> = UnsafeCell::new(pg_sys::SnapshotData {
+        snapshot_type: pg_sys::SnapshotType::SNAPSHOT_MVCC,
+        ..Default::default()
+    });
+}
+
+/// The latest snapshot, also in a REPEATABLE READ transaction that began earlier, in parallel mode, and on a standby.
+/// To be pushed as the active one, which copies it, or scanned with at once: the next call fills it anew.
+pub fn latest() -> pg_sys::Snapshot {
+    // SAFETY: a backend has one thread, and nobody else knows the cell. GetSnapshotData may be called wherever a
+    // statement has a snapshot, as in every SQL function, and allocates the arrays on its first call. They stay as
+    // long as the backend.
+    LATEST.with(|latest| unsafe { pg_sys::GetSnapshotData(latest.get()) })
+}
+
+/// Makes what the running command has done so far visible to the next snapshot, as PostgreSQL's foreign-key checks do. (In
+/// parallel mode nothing is written.)
+pub fn see_own_changes() {
+    // SAFETY: a command counter may be incremented between any two steps of a function that is not in parallel mode.
+    unsafe {
+        if !pg_sys::IsInParallelMode() {
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+}
+
+/// Names a state of the database: while it is the same, no transaction that wrote anything has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Moment(u64);
+
+/// The present moment; None in a transaction that has written something itself, which commits nothing but sees it.
+///
+/// Exact and no time-to-live: PostgreSQL counts the ends of transactions, under the lock under which they become visible
+/// to new snapshots (`snapXactCompletionCount`), also while a standby replays them.
+pub fn moment() -> Option<Moment> {
+    // SAFETY: reads a variable of the running transaction; the snapshot was just filled.
+    unsafe {
+        let writes = pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId;
+        (!writes).then(|| Moment((*latest()).snapXactCompletionCount))
+    }
+}

@@ -1,0 +1,195 @@
+//! Tokens that this backend has verified before: their signature and claims need not be judged twice.
+//!
+//! What can change is asked on every call: the clock, the key's end, the revocation, the user's row. Only a proof that
+//! nothing was committed since the last answer ([`snapshot::moment`]) stands for the last two.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use jose::{Claims, Purpose, Refusal, UnixMicros};
+
+use super::revocation;
+use super::session::{self, Session};
+use super::verify::decode;
+use crate::accounts::{self, Attached};
+use crate::error::Result;
+use crate::pg::json::Jsonb;
+use crate::pg::snapshot::{self, Moment};
+use crate::settings;
+use crate::trust::{self, Issuer, Trust};
+
+/// An access token whose signature and claims were good, under the issuers and keys of `trust`.
+pub struct Known {
+    trust: Rc<Trust>,
+    issuer: Rc<Issuer>,
+    key_until: Option<UnixMicros>,
+    /// Its claims, as the rules read them.
+    pub claims: Claims<'static>,
+    /// Its payload, as it was signed.
+    pub payload: Jsonb,
+    session_user: RefCell<Option<String>>,
+    last: RefCell<Option<Answer>>,
+}
+
+/// What the tables said, and when.
+struct Answer {
+    moment: Moment,
+    attached: Rc<Attached>,
+    session: Rc<Session>,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = RefCell::default();
+}
+
+/// Steps 1 and 2, the signature and the claims, unless this backend has seen the token before.
+pub fn known(text: &str, now: UnixMicros) -> Result<Rc<Known>> {
+    if text.len() > settings::max_token_size() {
+        return Err(Refusal::TooLarge.into());
+    }
+    let trust = trust::current();
+    let digest = jose::digest(text);
+    let seen = CACHE.with_borrow_mut(|cache| cache.under(&trust).get(&digest));
+    // One that does not hold any more is judged anew, for its reason.
+    let current = seen.filter(|known| known.is_current_under(&trust, now));
+    CACHE.with_borrow_mut(|cache| cache.count(current.is_some()));
+    if let Some(known) = current {
+        return Ok(known);
+    }
+    let signed = decode(text, now)?;
+    let claims = signed.claims(Purpose::Access, now)?.into_owned();
+    let known = Rc::new(Known {
+        trust,
+        issuer: Rc::clone(&signed.issuer),
+        key_until: signed.token.key_until(),
+        claims,
+        payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,
+        session_user: RefCell::default(),
+        last: RefCell::default(),
+    });
+    CACHE.with_borrow_mut(|cache| cache.put(digest, Rc::clone(&known)));
+    Ok(known)
+}
+
+impl Known {
+    /// Would signature and claims be accepted again, under the issuers and keys of now?
+    pub fn is_current(&self, now: UnixMicros) -> bool {
+        self.is_current_under(&trust::current(), now)
+    }
+
+    /// Whose token it is: as the id column prints it, where a users row was read.
+    pub fn user_id(&self) -> String {
+        self.session_user
+            .borrow()
+            .clone()
+            .unwrap_or_else(|| self.claims.user.clone().into_owned())
+    }
+
+    fn is_current_under(&self, trust: &Rc<Trust>, now: UnixMicros) -> bool {
+        Rc::ptr_eq(&self.trust, trust)
+            && self.key_until.is_none_or(|until| now < until)
+            && self.claims.in_time(&self.issuer.rules, now).is_ok()
+    }
+
+    /// Step 3: the session, as committed now.
+    pub fn session(&self) -> Result<Rc<Session>> {
+        let attached = accounts::current();
+        // The moment comes first: what is read after it is at least as new.
+        let moment = snapshot::moment();
+        if let Some(last) = &*self.last.borrow()
+            && Some(last.moment) == moment
+            && Rc::ptr_eq(&last.attached, &attached)
+        {
+            return Ok(Rc::clone(&last.session));
+        }
+        revocation::check(&self.issuer, &self.claims)?;
+        let session = Rc::new(session::check(&self.issuer.rules, &self.claims)?);
+        self.session_user.replace(session.user_id.clone());
+        self.last.replace(moment.map(|moment| Answer {
+            moment,
+            attached,
+            session: Rc::clone(&session),
+        }));
+        Ok(session)
+    }
+}
+
+/// At most `auth_ext.verified_cache_size` tokens, by their SHA-256. Those that were not asked for while half as many
+/// others were go first.
+#[derive(Default)]
+struct Cache {
+    trust: Option<Rc<Trust>>,
+    young: HashMap<[u8; 32], Rc<Known>>,
+    old: HashMap<[u8; 32], Rc<Known>>,
+    hits: i64,
+    misses: i64,
+}
+
+/// How this backend's cache has done.
+pub struct CacheStatistics {
+    /// Tokens in it.
+    pub tokens: i64,
+    /// Verifications that needed no signature to be checked.
+    pub hits: i64,
+    /// Those that did, refused ones among them.
+    pub misses: i64,
+}
+
+/// The numbers of this backend, since it began.
+pub fn cache_statistics() -> CacheStatistics {
+    CACHE.with_borrow(|cache| CacheStatistics {
+        tokens: i64::try_from(cache.young.len() + cache.old.len()).unwrap_or(i64::MAX),
+        hits: cache.hits,
+        misses: cache.misses,
+    })
+}
+
+impl Cache {
+    /// What was verified under other issuers and keys says nothing; nor does anything where nothing is to be kept.
+    fn under(&mut self, trust: &Rc<Trust>) -> &mut Self {
+        let off = settings::verified_cache_size() == 0;
+        if off
+            || !self
+                .trust
+                .as_ref()
+                .is_some_and(|same| Rc::ptr_eq(same, trust))
+        {
+            self.trust = Some(Rc::clone(trust));
+            self.young.clear();
+            self.old.clear();
+        }
+        self
+    }
+
+    fn count(&mut self, hit: bool) {
+        let counter = if hit {
+            &mut self.hits
+        } else {
+            &mut self.misses
+        };
+        *counter = counter.saturating_add(1);
+    }
+
+    fn get(&mut self, digest: &[u8; 32]) -> Option<Rc<Known>> {
+        if let Some(known) = self.young.get(digest) {
+            return Some(Rc::clone(known));
+        }
+        let known = self.old.remove(digest)?;
+        self.put(*digest, Rc::clone(&known));
+        Some(known)
+    }
+
+    fn put(&mut self, digest: [u8; 32], known: Rc<Known>) {
+        let half = settings::verified_cache_size() / 2;
+        if half == 0 {
+            self.young.clear();
+            self.old.clear();
+            return;
+        }
+        if self.young.len() >= half {
+            self.old = core::mem::take(&mut self.young);
+        }
+        self.young.insert(digest, known);
+    }
+}

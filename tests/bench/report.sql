@@ -1,0 +1,29 @@
+\set QUIET on
+\pset border 2
+\pset linestyle ascii
+\pset format aligned
+SELECT what, figure, reach FROM (VALUES
+    (1, 'a primary-key look-up by the executor (P), µs', round(median('P'), 2)::text, ''),
+    (2, 'warm HS256 / P', round(median('warm HS256') / median('P'), 2)::text, '1.0'),
+    (3, 'warm ES256 / P', round(median('warm ES256') / median('P'), 2)::text, '1.0'),
+    (4, 'warm RS256 / P', round(median('warm RS256') / median('P'), 2)::text, '1.0'),
+    (5, 'warm EdDSA / P', round(median('warm EdDSA') / median('P'), 2)::text, '1.0'),
+    (6, 'warm HS256 / P while another session commits', round(median('busy warm HS256') / median('busy P'), 2)::text, '2.5'),
+    (7, 'authenticate, warm / P', round(median('authenticate') / median('P'), 2)::text, '3.0'),
+    (8, 'by hand with pgcrypto (H) / cold HS256', round(median('H') / median('cold HS256'), 1)::text, '5'),
+    (9, 'by hand with pgcrypto (H) / warm HS256', round(median('H') / median('warm HS256'), 1)::text, '25'),
+    (10, 'cold HS256, µs', round(median('cold HS256'), 1)::text, ''),
+    (11, 'cold ES256 - cold HS256, µs', round(median('cold ES256') - median('cold HS256'), 1)::text, '1.15 of the signature alone'),
+    (12, 'cold RS256 - cold HS256, µs', round(median('cold RS256') - median('cold HS256'), 1)::text, '1.15 of the signature alone'),
+    (13, 'api_key_fingerprint / encode(sha256(…), ''hex'')',
+        round((median('fingerprint') - median('key text')) / (median('encode(sha256)') - median('key text')), 2)::text, '0.8'),
+    (14, 'policy owner = auth.user_id() / with (SELECT …), no index', round(median('scan plain') / median('scan wrapped'), 2)::text, '1.05'),
+    (15, 'the same in a parallel scan', round(median('parallel plain') / median('parallel wrapped'), 2)::text, '1.05'),
+    (16, 'the same with an index', round(median('index plain') / median('index wrapped'), 2)::text, '1.05'),
+    (17, 'current_setting(…)::jsonb ->> ''sub'' / auth.user_id()', round(median('scan jsonb') / median('scan plain'), 1)::text, '20'),
+    (18, 'BEGIN; authenticate; SELECT; COMMIT / with a trivial round trip, 8 clients', round(median('tx trivial') / median('tx authenticate'), 2)::text, '1.15'),
+    (19, 'a fresh connection that verifies - one that does not, ms', round((median('fresh verify') - median('fresh nothing')) / 1000, 2)::text, '2'),
+    (20, 'backend memory over 1,000,000 tokens, first half, MB', round(median('memory first half'), 1)::text, '16'),
+    (21, 'backend memory over 1,000,000 tokens, second half, MB', round(median('memory second half'), 1)::text, '0')
+) AS report (n, what, figure, reach)
+WHERE figure IS NOT NULL ORDER BY n;
