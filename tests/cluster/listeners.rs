@@ -121,30 +121,42 @@ fn a_row_that_was_read_before_its_event_is_not_cached_after_it() {
     for language in LANGUAGES {
         let caches = Caches::new(shared(), "race", language, LONG);
         let mut a = caches.app.connect();
-        // Who loads has read, and waits.
-        a.run("SELECT pg_advisory_lock(1); CREATE TABLE slow ()");
-        let old = caches.process.begin("get user 122");
+        a.run("UPDATE users SET is_active = false WHERE id = 121");
         let waits =
             "SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
              WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
-        wait(|| a.one(waits, &[]), waits);
-        let version = a.bump("122");
-        caches.process.ask("sync");
-        a.run("DROP TABLE slow; SELECT pg_advisory_unlock(1)");
-        let old = old
-            .recv_timeout(Duration::from_secs(30))
-            .expect("an answer");
-        assert_eq!(
-            old["row"]["session_version"],
-            json!(version - 1),
-            "{language:?}: {old}"
-        );
-        assert_eq!(caches.peek("user 122"), Value::Null, "{language:?}");
-        assert_eq!(
-            caches.get("user 122")["row"]["session_version"],
-            json!(version)
-        );
-        // A standby that lags behind: what it has is older than what was heard.
+        for (entry, change) in [
+            (
+                "user 122",
+                "UPDATE users SET is_active = false WHERE id = 122",
+            ),
+            // With the version that it had.
+            (
+                "user 121",
+                "UPDATE users SET is_active = true WHERE id = 121",
+            ),
+            (
+                "api_key f122",
+                "UPDATE keys SET is_active = false WHERE id = 'k122'",
+            ),
+        ] {
+            // Who loads has read, and waits.
+            a.run("SELECT pg_advisory_lock(1); CREATE TABLE slow ()");
+            let old = caches.process.begin(&format!("get {entry}"));
+            wait(|| a.one(waits, &[]), waits);
+            a.run(change);
+            caches.process.ask("sync");
+            a.run("DROP TABLE slow; SELECT pg_advisory_unlock(1)");
+            let old = old
+                .recv_timeout(Duration::from_secs(30))
+                .expect("an answer");
+            assert_eq!(caches.peek(entry), Value::Null, "{language:?}: {change}");
+            let new = caches.get(entry);
+            assert_ne!(
+                old["row"]["is_active"], new["row"]["is_active"],
+                "{language:?}: {change}"
+            );
+        }
         a.run("CREATE TABLE lagging ()");
         a.bump("122");
         wait(|| caches.peek("user 122").is_null(), "the bump");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use auth_ext_tests::{readme_blocks, readme_code, refused, shared};
+use auth_ext_tests::{Shown, readme_blocks, readme_code, refused, shared};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -33,7 +33,13 @@ fn every_sql_block_of_the_readme_runs_in_order() {
 #[test]
 fn the_code_that_the_readme_shows_is_that_of_the_files() {
     let code = readme_code(root().join("README.md"));
-    assert!(!code.is_empty(), "README.md shows no code");
+    for listener in ["listener.py", "listener.mjs", "listener.rs"] {
+        let is_shown = |shown: &Shown| shown.file == format!("tests/listeners/{listener}");
+        assert!(
+            code.iter().any(is_shown),
+            "README.md shows nothing of {listener}"
+        );
+    }
     for shown in code {
         let text = fs::read_to_string(root().join(&shown.file)).expect(&shown.file);
         // Whole lines.

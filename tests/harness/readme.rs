@@ -14,12 +14,12 @@ pub struct Block {
     pub error: Option<String>,
 }
 
-/// Code that is shown of a file.
+/// Code that a Markdown file shows of another.
 #[derive(Debug)]
 pub struct Shown {
-    /// The line of its first line in the Markdown file.
+    /// The line of its first line.
     pub line: usize,
-    /// The file that a comment before the block names, from the root of the repository.
+    /// The file, from the root of the repository.
     pub file: String,
     /// The code.
     pub text: String,
@@ -43,23 +43,21 @@ pub fn readme_blocks(path: impl AsRef<Path>) -> Vec<Block> {
         .collect()
 }
 
-/// The blocks of `python`, `js` and `rust` of a Markdown file. The line before each is a comment that names a file.
+/// The blocks of a Markdown file that show code of a file, which a comment on the line before names.
 #[must_use]
 #[track_caller]
 pub fn readme_code(path: impl AsRef<Path>) -> Vec<Shown> {
-    let code = fences(path.as_ref()).into_iter();
-    code.filter(|fence| ["```python", "```js", "```rust"].contains(&fence.opening.as_str()))
-        .map(|fence| {
-            let named = fence.before.strip_prefix("<!-- ");
-            let Some(file) = named.and_then(|named| named.strip_suffix(" -->")) else {
-                panic!("line {}: of which file is this?", fence.line)
-            };
-            Shown {
-                line: fence.line,
-                file: file.to_owned(),
-                text: fence.body.join("\n"),
-            }
+    let shown = |fence: Fence| {
+        let named = fence.before.strip_prefix("<!-- ")?;
+        Some(Shown {
+            line: fence.line,
+            file: named.strip_suffix(" -->")?.to_owned(),
+            text: fence.body.join("\n"),
         })
+    };
+    fences(path.as_ref())
+        .into_iter()
+        .filter_map(shown)
         .collect()
 }
 

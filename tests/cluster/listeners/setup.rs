@@ -56,7 +56,7 @@ const TABLES: &str = "
                 found := to_jsonb(load.id);
         END CASE;
         IF to_regclass('slow') IS NOT NULL THEN
-            PERFORM pg_advisory_lock_shared(1);
+            PERFORM pg_advisory_xact_lock_shared(1);
         END IF;
         IF to_regclass('lagging') IS NOT NULL THEN
             RETURN found || '{\"session_version\": 1}';
