@@ -1,12 +1,17 @@
 //! What README.md shows works.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use auth_ext_tests::{readme_blocks, refused, shared};
+use auth_ext_tests::{Shown, readme_blocks, readme_code, refused, shared};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
 
 #[test]
 fn every_sql_block_of_the_readme_runs_in_order() {
-    let blocks = readme_blocks(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"));
+    let blocks = readme_blocks(root().join("README.md"));
     assert!(!blocks.is_empty(), "README.md has no block of SQL");
 
     let db = shared().empty_database("readme");
@@ -22,5 +27,28 @@ fn every_sql_block_of_the_readme_runs_in_order() {
                 panic!("README.md:{} failed: {error:?}\n{}", block.line, block.sql)
             }),
         }
+    }
+}
+
+#[test]
+fn the_code_that_the_readme_shows_is_that_of_the_files() {
+    let code = readme_code(root().join("README.md"));
+    for listener in ["listener.py", "listener.mjs", "listener.rs"] {
+        let is_shown = |shown: &Shown| shown.file == format!("tests/listeners/{listener}");
+        assert!(
+            code.iter().any(is_shown),
+            "README.md shows nothing of {listener}"
+        );
+    }
+    for shown in code {
+        let text = fs::read_to_string(root().join(&shown.file)).expect(&shown.file);
+        // Whole lines.
+        let (text, part) = (format!("\n{text}"), format!("\n{}\n", shown.text));
+        assert!(
+            text.contains(&part),
+            "README.md:{} is not in {}",
+            shown.line,
+            shown.file
+        );
     }
 }

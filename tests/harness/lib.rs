@@ -11,6 +11,7 @@
 //! when it goes out of scope. Where things are comes from `tests/run`, by the environment (see [`place`]).
 
 mod app;
+mod caching;
 mod cluster;
 mod expect;
 mod http;
@@ -25,6 +26,7 @@ mod service;
 mod standby;
 
 pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
+pub use caching::CachingProcess;
 pub use cluster::{Cluster, Setup, shared};
 pub use expect::{assert_reason, refused};
 pub use http::{Request, Response};
@@ -33,7 +35,7 @@ pub use mint::{Mint, seconds};
 pub use neighbour::{PgBouncer, Postgrest};
 pub use race::{Outcome, attempt, no, race, second};
 pub use reader::Reader;
-pub use readme::{Block, readme_blocks};
+pub use readme::{Block, Shown, readme_blocks, readme_code};
 pub use service::service;
 
 // So that tests need no dependency of their own for what the harness speaks in.
