@@ -25,7 +25,9 @@ pub fn to_settle(body: impl FnOnce()) {
     // abort after an error; the variable is put back below, or set anew with the next transaction.
     let was_read_only = unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        core::mem::replace(&mut *(&raw mut pg_sys::XactReadOnly), false)
+        let was_read_only = pg_sys::XactReadOnly;
+        pg_sys::XactReadOnly = false;
+        was_read_only
     };
     body();
     // SAFETY: the snapshot pushed above is on top again.
