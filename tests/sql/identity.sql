@@ -105,7 +105,7 @@ SELECT count(*) FROM docs AS d WHERE d.id < 5 OR EXISTS (SELECT FROM members AS 
 SELECT d.id, EXISTS (SELECT FROM members AS m WHERE m.team = d.team AND m.user_id = auth.user_id()) AS member, auth.user_id() AS who FROM docs AS d WHERE d.id IN (7, 8) ORDER BY 1;
 SELECT count(*) FROM docs AS d WHERE NOT (d.owner = auth.user_id() OR NOT EXISTS (SELECT FROM members AS m WHERE m.team = d.team AND m.user_id = auth.user_id() LIMIT 1));
 SELECT CASE WHEN EXISTS (SELECT FROM members AS m WHERE m.user_id = auth.user_id()) THEN 'yes' END AS any_team FROM docs WHERE id = 2 UNION ALL SELECT auth.user_id() FROM docs WHERE id = 3;
-SELECT auth.user_id() AS who, auth.user_id() || 'x' AS x, count(*) FROM docs GROUP BY GROUPING SETS ((auth.user_id()), ()) ORDER BY 1;
+SELECT auth.user_id() AS who, count(*) FROM docs GROUP BY GROUPING SETS ((auth.user_id()), ()) ORDER BY 1;
 DROP POLICY own ON docs;
 CREATE POLICY member ON docs USING (owner = auth.user_id() OR EXISTS (SELECT FROM members AS m WHERE m.team = docs.team AND m.user_id = auth.user_id()));
 SET LOCAL ROLE regress_auth_reader;
