@@ -18,13 +18,14 @@ const READERS: u64 = 2;
 /// Changes before, during and after each trouble.
 const WHILE: Duration = Duration::from_millis(150);
 const BETWEEN: Duration = Duration::from_millis(10);
-const TROUBLES: [&str; 6] = [
+const TROUBLES: [&str; 7] = [
     "none",
     "terminate",
     "terminate again and again",
     "restart",
     "kill -9",
     "pause",
+    "end the relay",
 ];
 
 /// What is known of a run while it goes on.
@@ -97,6 +98,10 @@ impl Run<'_> {
         match trouble {
             "terminate" => terminate(),
             "terminate again and again" => (0..3).for_each(|_| terminate()),
+            // Nothing where there is none.
+            "end the relay" => self.caches.app.connect().run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'auth_ext relay'",
+            ),
             "restart" => cluster.restart(),
             "kill -9" => {
                 cluster.kill_9();
