@@ -197,8 +197,10 @@ impl Binding {
         let has_bigint_version = catalog::column(self.relation, &self.version_column)
             .is_some_and(|column| column.type_oid == pg_sys::INT8OID);
         let read: Vec<&str> = columns.into_iter().flatten().map(String::as_str).collect();
-        let has_unique_ids = catalog::unique_index(self.relation, &[&self.id_column]).is_some();
-        let probe = Probe::new(self.relation, &[&self.id_column], &read);
+        let keys = [self.id_column.as_str()];
+        let index = catalog::unique_index(self.relation, &keys);
+        let probe =
+            (index.as_ref()).and_then(|index| Probe::new(self.relation, index, &keys, &read));
         Ok(Users {
             probe,
             has_bigint_version,
@@ -208,7 +210,7 @@ impl Binding {
             id_type,
             version_column: self.version_column,
             active_column: self.active_column,
-            has_unique_ids,
+            has_unique_ids: index.is_some(),
             version_floor: self.version_floor,
             bumped_floor: self.bumped_floor,
             plans: Default::default(),

@@ -5,6 +5,8 @@ use core::ffi::CStr;
 use pgrx::fcinfo::direct_function_call;
 use pgrx::prelude::*;
 
+use super::READ_LOCK;
+
 /// The oid of a table of schema `auth`; InvalidOid when there is none.
 pub fn auth_relation(name: &CStr) -> pg_sys::Oid {
     // SAFETY: both take NUL-terminated names and answer InvalidOid for what is missing.
@@ -144,7 +146,7 @@ pub fn unique_index(relation: pg_sys::Oid, keys: &[&str]) -> Option<UniqueIndex>
     // SAFETY: the table is open and locked while its list of indexes, a copy, is read; each index too, whose rd_index and
     // per-column arrays are valid while it is open.
     unsafe {
-        let table = pg_sys::try_relation_open(relation, LOCK);
+        let table = pg_sys::try_relation_open(relation, READ_LOCK);
         if table.is_null() {
             return None;
         }
@@ -152,7 +154,7 @@ pub fn unique_index(relation: pg_sys::Oid, keys: &[&str]) -> Option<UniqueIndex>
         let count = list.as_ref().map_or(0, |list| list.length);
         for i in 0..usize::try_from(count).unwrap_or(0) {
             let oid = (*(*list).elements.add(i)).oid_value;
-            let index = pg_sys::try_relation_open(oid, LOCK);
+            let index = pg_sys::try_relation_open(oid, READ_LOCK);
             if index.is_null() {
                 continue;
             }
@@ -160,15 +162,12 @@ pub fn unique_index(relation: pg_sys::Oid, keys: &[&str]) -> Option<UniqueIndex>
                 let is_plain = is_plain(index, &columns);
                 found = Some(UniqueIndex { oid, is_plain });
             }
-            pg_sys::relation_close(index, LOCK);
+            pg_sys::relation_close(index, READ_LOCK);
         }
-        pg_sys::relation_close(table, LOCK);
+        pg_sys::relation_close(table, READ_LOCK);
     }
     found
 }
-
-#[allow(clippy::cast_possible_wrap, reason = "a small constant")]
-const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 unsafe fn is_unique_over(index: pg_sys::Relation, columns: &[Column]) -> bool {
     // SAFETY: an open index, whose pg_index row has a number for each of its columns; the row is complete.
@@ -215,7 +214,7 @@ unsafe fn is_plain(index: pg_sys::Relation, columns: &[Column]) -> bool {
 pub fn triggers(relation: pg_sys::Oid, prefix: &str) -> i32 {
     // SAFETY: the table is open and locked while its triggers are read, whose names are NUL-terminated.
     unsafe {
-        let table = pg_sys::try_relation_open(relation, LOCK);
+        let table = pg_sys::try_relation_open(relation, READ_LOCK);
         if table.is_null() {
             return 0;
         }
@@ -230,7 +229,7 @@ pub fn triggers(relation: pg_sys::Oid, prefix: &str) -> i32 {
                     && b"AO".contains(&trigger.tgenabled.cast_unsigned())
             })
             .count();
-        pg_sys::relation_close(table, LOCK);
+        pg_sys::relation_close(table, READ_LOCK);
         i32::try_from(ours).unwrap_or(i32::MAX)
     }
 }

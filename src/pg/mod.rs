@@ -24,6 +24,10 @@ pub mod transaction;
 pub mod wal;
 pub mod watch;
 
+/// The lock of whoever only reads a table or index.
+#[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+pub const READ_LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+
 /// The value of a parameter that may not exist.
 pub fn parameter(name: &CStr) -> Option<String> {
     // SAFETY: a missing parameter is NULL; another's value is NUL-terminated, and copied at once.

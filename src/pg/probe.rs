@@ -3,7 +3,8 @@
 
 use pgrx::prelude::*;
 
-use super::{catalog, snapshot};
+use super::catalog::UniqueIndex;
+use super::{READ_LOCK, catalog, snapshot};
 
 /// A table, and the index by which its rows are found.
 pub struct Probe {
@@ -33,10 +34,15 @@ pub struct Slot<'a> {
 }
 
 impl Probe {
-    /// For the rows of `table` by `keys`, reading `columns`; None where there is no such index, or `table` is none that
-    /// has one.
-    pub fn new(table: pg_sys::Oid, keys: &[&str], columns: &[&str]) -> Option<Self> {
-        if catalog::relation(table)?.kind != b'r' {
+    /// For the rows of `table` by `keys`, which are those of its `index`, reading `columns`; None where the index is no plain
+    /// one, or `table` has partitions.
+    pub fn new(
+        table: pg_sys::Oid,
+        index: &UniqueIndex,
+        keys: &[&str],
+        columns: &[&str],
+    ) -> Option<Self> {
+        if !index.is_plain || catalog::relation(table)?.kind != b'r' {
             return None;
         }
         let equal = keys
@@ -47,12 +53,9 @@ impl Probe {
             .iter()
             .map(|column| Some(catalog::column(table, column)?.number))
             .collect::<Option<_>>()?;
-        let index = catalog::unique_index(table, keys)
-            .filter(|index| index.is_plain)?
-            .oid;
         Some(Self {
             table,
-            index,
+            index: index.oid,
             equal,
             columns,
         })
@@ -71,18 +74,16 @@ impl Probe {
         // is closed here, or by the abort after an error. The keys' types are those of the equality functions. The slot's
         // arrays hold as many values as were asked for, valid until the slot is dropped.
         unsafe {
-            #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
-            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-            let table = pg_sys::try_relation_open(self.table, lock);
+            let table = pg_sys::try_relation_open(self.table, READ_LOCK);
             if table.is_null() {
                 return Looked::Changed;
             }
-            let index = pg_sys::try_relation_open(self.index, lock);
+            let index = pg_sys::try_relation_open(self.index, READ_LOCK);
             if index.is_null() || !still_holds() {
                 if !index.is_null() {
-                    pg_sys::relation_close(index, lock);
+                    pg_sys::relation_close(index, READ_LOCK);
                 }
-                pg_sys::relation_close(table, lock);
+                pg_sys::relation_close(table, READ_LOCK);
                 return Looked::Changed;
             }
             snapshot::see_own_changes();
@@ -114,8 +115,8 @@ impl Probe {
             };
             pg_sys::index_endscan(scan);
             pg_sys::ExecDropSingleTupleTableSlot(slot);
-            pg_sys::relation_close(index, lock);
-            pg_sys::relation_close(table, lock);
+            pg_sys::relation_close(index, READ_LOCK);
+            pg_sys::relation_close(table, READ_LOCK);
             found
         }
     }

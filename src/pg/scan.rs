@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::plan::Row;
-use super::snapshot;
+use super::{READ_LOCK, snapshot};
 
 /// Every row of `table` as committed at this moment, with the transaction's own changes. Columns have the numbers of the
 /// table's definition.
@@ -11,9 +11,7 @@ pub fn rows<T>(table: pg_sys::Oid, mut read: impl FnMut(&Row) -> T) -> Vec<T> {
     // SAFETY: a table of the extension's, locked while it is read; a missing one is NULL. The scan is over before the
     // snapshot is taken anew, unless `read` does so, which must not. All is closed here, or by the abort after an error.
     unsafe {
-        #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
-        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        let relation = pg_sys::try_relation_open(table, lock);
+        let relation = pg_sys::try_relation_open(table, READ_LOCK);
         if relation.is_null() {
             return Vec::new();
         }
@@ -35,7 +33,7 @@ pub fn rows<T>(table: pg_sys::Oid, mut read: impl FnMut(&Row) -> T) -> Vec<T> {
             rows.push(read(&Row::new(tuple, (*relation).rd_att)));
         }
         pg_sys::systable_endscan(scan);
-        pg_sys::relation_close(relation, lock);
+        pg_sys::relation_close(relation, READ_LOCK);
         rows
     }
 }

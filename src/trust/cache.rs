@@ -125,7 +125,10 @@ impl Trust {
             .collect();
         let revoked = catalog::auth_relation(c"revoked_tokens");
         let revocations = (!revoking.is_empty())
-            .then(|| Probe::new(revoked, &["issuer", "jti"], &[]))
+            .then(|| {
+                let keys = ["issuer", "jti"];
+                Probe::new(revoked, &catalog::unique_index(revoked, &keys)?, &keys, &[])
+            })
             .flatten()
             .map(Rc::new);
         for (mut issuer, is_default) in scan::rows(catalog::auth_relation(c"issuers"), read_issuer)
