@@ -25,10 +25,13 @@ install: ## build for PG_CONFIG's server and install there
 installcheck: ## regression tests on the running server of PGHOST, PGPORT; PG_CONFIG is its
 	@tests/regress '$(PG_CONFIG)' target/installcheck
 
+upgrade-script: ## make sql/auth_ext--A--B.sql anew (see sql/upgrade/README.md)
+	@packaging/upgrade-script
+
 deny: ## licences and advisories of the dependencies
 	@tests/deny
 
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench bench-quick test install installcheck deny clean
+.PHONY: help demo bench bench-quick test install installcheck upgrade-script deny clean

@@ -27,6 +27,8 @@ export PATH=$CACHE/cargo/bin:$PATH
 
 PGRX_VERSION=0.18.1
 MAJORS_KNOWN="15 16 17 18"
+# Versions of the extension that were released: sql/released has what they created.
+RELEASED="0.1.0"
 
 # The lock file is committed; CI must not change it.
 LOCKED=()

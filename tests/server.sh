@@ -33,6 +33,8 @@ copy_server() {
 install_extension() {
     PGRX_BUILD_FLAGS="${LOCKED[*]}" cargo pgrx install --profile "$3" --no-default-features \
         --features "pg$1${4:+ $4}" --pg-config "$(realpath "$2/bin")/pg_config"
+    # What a released version created, for tests of the update from it.
+    cp "$ROOT"/sql/released/*.sql "$("$2/bin/pg_config" --sharedir)/extension/"
 }
 
 # start_server NAME BIN [SETTINGS]: a fresh cluster at $RUN/NAME; its socket is there, too.

@@ -325,8 +325,15 @@ impl Cluster {
     /// What pg_dump makes of a database.
     #[track_caller]
     pub fn dump(&self, db: &str) -> String {
+        self.dump_with(db, &[])
+    }
+
+    /// The same with options of pg_dump's.
+    #[track_caller]
+    pub fn dump_with(&self, db: &str, options: &[&str]) -> String {
         run(place()
             .program("pg_dump")
+            .args(options)
             .arg("--dbname")
             .arg(self.conninfo(db, "postgres")))
     }

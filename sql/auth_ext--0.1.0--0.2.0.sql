@@ -1,0 +1,596 @@
+-- Made by `make upgrade-script` from sql/upgrade/0.1.0--0.2.0.sql and the functions of a fresh install. Do not edit.
+\echo Use "ALTER EXTENSION auth_ext UPDATE" to load this file. \quit
+
+-- The extension's tables, views and functions, for this script only.
+CREATE FUNCTION auth.update_objects(OUT kind text, OUT name text, OUT id oid, OUT acl aclitem[], OUT owner oid) RETURNS SETOF record
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), c.oid, coalesce(c.relacl, acldefault('r', c.relowner)), c.relowner
+    FROM pg_extension AS e
+    JOIN pg_depend AS d
+        ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+    JOIN pg_class AS c ON c.oid = d.objid
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE e.extname = 'auth_ext' AND c.relkind IN ('r', 'v')
+    UNION ALL
+    SELECT 'FUNCTION', format('%I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)), p.oid,
+           coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner
+    FROM pg_extension AS e
+    JOIN pg_depend AS d
+        ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass
+    JOIN pg_proc AS p ON p.oid = d.objid
+    JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE e.extname = 'auth_ext'
+$$;
+
+-- What an administrator granted stays granted: noted here, put back at the end. The setting is this transaction's own.
+SELECT pg_catalog.set_config('auth_ext_update.privileges', (
+    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', o.name, 'id', o.id, 'acl', o.acl::pg_catalog.text))::pg_catalog.text
+    FROM auth.update_objects() AS o
+), true);
+
+-- Tables, views, triggers and data: what a fresh install has and 0.1.0 had not. See README.md beside this file.
+
+-- Functions whose result or arguments have changed: dropped here, made anew below.
+
+-- Tokens -----------------------------------------------------------------------------------------
+-- VOLATILE and PARALLEL UNSAFE where the answer is what is committed at the moment of the call.
+
+CREATE OR REPLACE FUNCTION auth.verify_jwt(token text) RETURNS jsonb
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'verify_jwt_wrapper';
+COMMENT ON FUNCTION auth.verify_jwt(text) IS
+    'The claims of a token whose signature, claims and session hold now; otherwise SQLSTATE 28000 with a reason code as DETAIL.';
+
+CREATE OR REPLACE FUNCTION auth.check_jwt(
+    token text,
+    device jsonb DEFAULT NULL,
+    OUT valid boolean,
+    OUT reason text,
+    OUT user_id text,
+    OUT session_version bigint,
+    OUT current_session_version bigint,
+    OUT issued_at timestamptz,
+    OUT expires_at timestamptz,
+    OUT token_id text,
+    OUT issuer text,
+    OUT kid text,
+    OUT claims jsonb
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_jwt_wrapper';
+COMMENT ON FUNCTION auth.check_jwt(text, jsonb) IS
+    'Like verify_jwt, as one row and without an error for a bad token; what the token says is reported once its signature holds.';
+
+CREATE OR REPLACE FUNCTION auth.verify_jwt_claims(token text) RETURNS jsonb
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'verify_jwt_claims_wrapper';
+COMMENT ON FUNCTION auth.verify_jwt_claims(text) IS
+    'The claims of a token whose signature and claims hold; neither the users table nor revocations are read.';
+
+CREATE OR REPLACE FUNCTION auth.decode_jwt(token text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'decode_jwt_wrapper';
+COMMENT ON FUNCTION auth.decode_jwt(text) IS
+    'Header and payload of a token, UNVERIFIED: for inspection only.';
+
+CREATE OR REPLACE FUNCTION auth.issue_jwt(
+    user_id text,
+    session_version bigint DEFAULT NULL,
+    ttl interval DEFAULT NULL,
+    device jsonb DEFAULT NULL,
+    claims jsonb DEFAULT '{}',
+    issuer text DEFAULT NULL
+) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'issue_jwt_wrapper';
+COMMENT ON FUNCTION auth.issue_jwt(text, bigint, interval, jsonb, jsonb, text) IS
+    'A token for a user, signed with the issuer''s active key. With session_version given, the users table is not read.';
+
+CREATE OR REPLACE FUNCTION auth.refresh_jwt(token text, device jsonb DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refresh_jwt_wrapper';
+COMMENT ON FUNCTION auth.refresh_jwt(text, jsonb) IS
+    'A new token for one that is valid, or expired no longer than refresh_grace ago; the old one is revoked in the same transaction.';
+
+CREATE OR REPLACE FUNCTION auth.revoke_jwt(token text, reason text DEFAULT 'logout') RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'revoke_jwt_wrapper';
+COMMENT ON FUNCTION auth.revoke_jwt(text, text) IS
+    'Revokes one token by its issuer and jti. False for a token without jti, or one that was revoked before.';
+
+-- Single sign-on and one-time tokens -----------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION auth.issue_sso_token(user_id text, issuer text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'issue_sso_token_wrapper';
+COMMENT ON FUNCTION auth.issue_sso_token(text, text) IS
+    'Step 1 of single sign-on: a token of 5 minutes that another application of the family can exchange once.';
+
+CREATE OR REPLACE FUNCTION auth.exchange_sso_token(token text, target_app text, return_url text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'exchange_sso_token_wrapper';
+COMMENT ON FUNCTION auth.exchange_sso_token(text, text, text) IS
+    'Step 2 of single sign-on: takes the SSO token, once, for a hand-off of 30 seconds.';
+
+CREATE OR REPLACE FUNCTION auth.complete_sso(
+    handoff text,
+    device jsonb DEFAULT NULL,
+    OUT token text,
+    OUT user_id text,
+    OUT target_app text,
+    OUT return_url text
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'complete_sso_wrapper';
+COMMENT ON FUNCTION auth.complete_sso(text, jsonb) IS
+    'Step 3 of single sign-on: takes the hand-off, once, for an access token.';
+
+CREATE OR REPLACE FUNCTION auth.issue_one_time_token(
+    user_id text,
+    purpose text,
+    ttl interval DEFAULT NULL,
+    ip inet DEFAULT NULL,
+    user_agent text DEFAULT NULL
+) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'issue_one_time_token_wrapper';
+COMMENT ON FUNCTION auth.issue_one_time_token(text, text, interval, inet, text) IS
+    'A token that can be consumed once: email_verification (24 h), password_reset (1 h), or any purpose with a ttl. Ends the user''s earlier unused one of that purpose.';
+
+CREATE OR REPLACE FUNCTION auth.validate_one_time_token(token text, purpose text) RETURNS text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'validate_one_time_token_wrapper';
+COMMENT ON FUNCTION auth.validate_one_time_token(text, text) IS
+    'The user of a one-time token that could be consumed now, or NULL. Consumes nothing.';
+
+CREATE OR REPLACE FUNCTION auth.consume_one_time_token(token text, purpose text) RETURNS text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'consume_one_time_token_wrapper';
+COMMENT ON FUNCTION auth.consume_one_time_token(text, text) IS
+    'The user of a one-time token, for exactly one caller ever; NULL for every other.';
+
+CREATE OR REPLACE FUNCTION auth.prune() RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'prune_wrapper';
+COMMENT ON FUNCTION auth.prune() IS
+    'Removes what can no longer matter (revocations, hand-offs, one-time tokens), at most 50,000 rows of each kind a call, and answers how many. Safe at any time.';
+
+-- Trust ------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION auth.create_signing_key(issuer text DEFAULT NULL, alg text DEFAULT 'ES256', kid text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'create_signing_key_wrapper';
+COMMENT ON FUNCTION auth.create_signing_key(text, text, text) IS
+    'Makes a key for the issuer and returns its kid. The first key that can sign becomes active.';
+
+CREATE OR REPLACE FUNCTION auth.import_signing_key(key text, alg text, issuer text DEFAULT NULL, kid text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'import_signing_key_wrapper';
+COMMENT ON FUNCTION auth.import_signing_key(text, text, text, text) IS
+    'Imports an HMAC secret, a PEM or a JWK for the issuer and returns its kid. Pass the key as a bind parameter.';
+
+CREATE OR REPLACE FUNCTION auth.import_jwks(jwks jsonb, issuer text DEFAULT NULL) RETURNS SETOF text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'import_jwks_wrapper';
+COMMENT ON FUNCTION auth.import_jwks(jsonb, text) IS
+    'Makes a provider''s JWKS the issuer''s verification keys: upserts its members, ends those of an earlier JWKS that are gone.';
+
+CREATE OR REPLACE FUNCTION auth.activate_signing_key(kid text, issuer text DEFAULT NULL, overlap interval DEFAULT NULL) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'activate_signing_key_wrapper';
+COMMENT ON FUNCTION auth.activate_signing_key(text, text, interval) IS
+    'Signs with this key from now on; the former active key verifies for overlap (default: token_ttl + refresh_grace).';
+
+CREATE OR REPLACE FUNCTION auth.rotate_signing_key(issuer text DEFAULT NULL, overlap interval DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'rotate_signing_key_wrapper';
+COMMENT ON FUNCTION auth.rotate_signing_key(text, interval) IS
+    'Makes a key of the active key''s algorithm, activates it and returns its kid.';
+
+CREATE OR REPLACE FUNCTION auth.retire_signing_key(kid text, issuer text DEFAULT NULL, at timestamptz DEFAULT pg_catalog.now()) RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'retire_signing_key_wrapper';
+COMMENT ON FUNCTION auth.retire_signing_key(text, text, timestamptz) IS
+    'From that moment on the key verifies nothing, in every session. False when there is no such key, or it had ended before.';
+
+CREATE OR REPLACE FUNCTION auth.jwks(issuer text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE c AS 'MODULE_PATHNAME', 'jwks_wrapper';
+COMMENT ON FUNCTION auth.jwks(text) IS
+    'The public keys of an issuer that verify now, as a JWKS (RFC 7517). Never an HMAC secret.';
+
+CREATE OR REPLACE FUNCTION auth.trust_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'trust_changed_wrapper';
+COMMENT ON FUNCTION auth.trust_changed() IS
+    'Trigger function: makes every session read issuers and keys anew when the change commits, and sends an issuer event.';
+
+-- Accounts ---------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION auth.attach_users(
+    users regclass,
+    id_column name DEFAULT 'id',
+    version_column name DEFAULT 'session_version',
+    active_column name DEFAULT NULL,
+    bump_on name[] DEFAULT '{}'
+) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'attach_users_wrapper';
+COMMENT ON FUNCTION auth.attach_users(regclass, name, name, name, name[]) IS
+    'Binds the application''s users table: adds a missing version column and the triggers that keep versions and events right. For the table''s owner.';
+
+CREATE OR REPLACE FUNCTION auth.detach_users() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'detach_users_wrapper';
+COMMENT ON FUNCTION auth.detach_users() IS
+    'Removes the triggers from the users table; its columns and data stay.';
+
+CREATE OR REPLACE FUNCTION auth.attach_api_keys(
+    api_keys regclass,
+    id_column name DEFAULT 'id',
+    user_column name DEFAULT 'user_id',
+    fingerprint_column name DEFAULT 'key_fingerprint',
+    version_column name DEFAULT 'session_version',
+    hash_column name DEFAULT NULL,
+    prefix_column name DEFAULT NULL,
+    active_column name DEFAULT NULL,
+    expires_column name DEFAULT NULL,
+    last_used_column name DEFAULT NULL
+) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'attach_api_keys_wrapper';
+COMMENT ON FUNCTION auth.attach_api_keys(regclass, name, name, name, name, name, name, name, name, name) IS
+    'Binds the application''s API-key table: adds missing fingerprint and version columns and the triggers. For the table''s owner.';
+
+CREATE OR REPLACE FUNCTION auth.detach_api_keys() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'detach_api_keys_wrapper';
+COMMENT ON FUNCTION auth.detach_api_keys() IS
+    'Removes the triggers from the API-key table; its columns and data stay.';
+
+CREATE OR REPLACE FUNCTION auth.session_version(user_id text) RETURNS bigint
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'session_version_wrapper';
+COMMENT ON FUNCTION auth.session_version(text) IS
+    'The user''s session version as committed now; NULL for an unknown user.';
+
+CREATE OR REPLACE FUNCTION auth.bump_session_version(user_id text, reason text DEFAULT 'logout_everywhere') RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'bump_session_version_wrapper';
+COMMENT ON FUNCTION auth.bump_session_version(text, text) IS
+    'Ends every session of a user: raises the version by one and returns it. The reason travels in the event.';
+
+CREATE OR REPLACE FUNCTION auth.configuration_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'configuration_changed_wrapper';
+COMMENT ON FUNCTION auth.configuration_changed() IS
+    'Trigger function: makes every session read the bindings anew when the change commits.';
+
+CREATE OR REPLACE FUNCTION auth.users_before_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'users_before_row_wrapper';
+COMMENT ON FUNCTION auth.users_before_row() IS
+    'Trigger function of the attached users table: the version that a new or changed row must have.';
+
+CREATE OR REPLACE FUNCTION auth.users_after_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'users_after_row_wrapper';
+COMMENT ON FUNCTION auth.users_after_row() IS
+    'Trigger function of the attached users table: history and events.';
+
+CREATE OR REPLACE FUNCTION auth.users_before_truncate() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'users_before_truncate_wrapper';
+COMMENT ON FUNCTION auth.users_before_truncate() IS
+    'Trigger function of the attached users table: TRUNCATE counts as the deletion of every user.';
+
+CREATE OR REPLACE FUNCTION auth.api_keys_before_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'api_keys_before_row_wrapper';
+COMMENT ON FUNCTION auth.api_keys_before_row() IS
+    'Trigger function of the attached API-key table: the version that a changed row must have.';
+
+CREATE OR REPLACE FUNCTION auth.api_keys_after_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'api_keys_after_row_wrapper';
+COMMENT ON FUNCTION auth.api_keys_after_row() IS
+    'Trigger function of the attached API-key table: events.';
+
+CREATE OR REPLACE FUNCTION auth.api_keys_after_truncate() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'api_keys_after_truncate_wrapper';
+COMMENT ON FUNCTION auth.api_keys_after_truncate() IS
+    'Trigger function of the attached API-key table: TRUNCATE sends a flush.';
+
+-- API keys ---------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION auth.api_key_fingerprint(key text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'api_key_fingerprint_wrapper';
+COMMENT ON FUNCTION auth.api_key_fingerprint(text) IS
+    'Lower-case hex SHA-256 of an API key: an identifier to find and evict it by, not a way to store passwords.';
+
+CREATE OR REPLACE FUNCTION auth.create_api_key(
+    user_id text,
+    name text,
+    expires_at timestamptz DEFAULT NULL,
+    prefix text DEFAULT 'rfs',
+    OUT id text,
+    OUT key text,
+    OUT fingerprint text
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'create_api_key_wrapper';
+COMMENT ON FUNCTION auth.create_api_key(text, text, timestamptz, text) IS
+    'Makes an API key for a user. The key itself is shown this once.';
+
+CREATE OR REPLACE FUNCTION auth.verify_api_key(
+    key text,
+    OUT id text,
+    OUT user_id text,
+    OUT session_version bigint,
+    OUT fingerprint text,
+    OUT expires_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'verify_api_key_wrapper';
+COMMENT ON FUNCTION auth.verify_api_key(text) IS
+    'The row of an API key that holds now, its owner being active; otherwise SQLSTATE 28000 with a reason code as DETAIL.';
+
+CREATE OR REPLACE FUNCTION auth.check_api_key(
+    key text,
+    OUT valid boolean,
+    OUT reason text,
+    OUT id text,
+    OUT user_id text,
+    OUT session_version bigint,
+    OUT fingerprint text,
+    OUT expires_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_api_key_wrapper';
+COMMENT ON FUNCTION auth.check_api_key(text) IS
+    'Like verify_api_key, without an error for a bad key, and without writing.';
+
+CREATE OR REPLACE FUNCTION auth.revoke_api_key(id text) RETURNS boolean
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'revoke_api_key_wrapper';
+COMMENT ON FUNCTION auth.revoke_api_key(text) IS
+    'Deactivates an API key (deletes it where the table has no active column). False when there is none, or it was inactive.';
+
+-- Identity ---------------------------------------------------------------------------------------
+-- STABLE: the answer is one for a statement. LEAKPROOF: whether and what they answer says nothing of a row.
+
+CREATE OR REPLACE FUNCTION auth.authenticate(token text, scope text DEFAULT 'transaction') RETURNS jsonb
+    LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_wrapper';
+COMMENT ON FUNCTION auth.authenticate(text, text) IS
+    'Verifies a token and makes it the identity of the transaction, or of the session. Answers its claims.';
+
+CREATE OR REPLACE FUNCTION auth.authenticate_api_key(key text, scope text DEFAULT 'transaction') RETURNS jsonb
+    LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_api_key_wrapper';
+COMMENT ON FUNCTION auth.authenticate_api_key(text, text) IS
+    'Verifies an API key and makes its owner the identity of the transaction, or of the session. Answers the key''s row.';
+
+CREATE OR REPLACE FUNCTION auth.logout() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'logout_wrapper';
+COMMENT ON FUNCTION auth.logout() IS
+    'Nobody is authenticated any more, neither in this transaction nor in the session.';
+
+CREATE OR REPLACE FUNCTION auth.identity_support(internal) RETURNS internal
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'identity_support_wrapper';
+COMMENT ON FUNCTION auth.identity_support(internal) IS
+    'Planner support of the identity functions: called once a statement, not once a row.';
+
+CREATE OR REPLACE FUNCTION auth.user_id() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'user_id_wrapper';
+COMMENT ON FUNCTION auth.user_id() IS
+    'The id of the authenticated user, as the id column prints it; NULL when nobody is authenticated.';
+
+CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'uid_wrapper';
+COMMENT ON FUNCTION auth.uid() IS
+    'The id of the authenticated user as a uuid; NULL when it is none.';
+
+CREATE OR REPLACE FUNCTION auth.jwt() RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'jwt_wrapper';
+COMMENT ON FUNCTION auth.jwt() IS
+    'The claims of the authenticated token, or the row of the authenticated API key.';
+
+CREATE OR REPLACE FUNCTION auth.claim(name text) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'claim_wrapper';
+COMMENT ON FUNCTION auth.claim(text) IS
+    'One claim of the authenticated token as text, as ->> gives it.';
+
+CREATE OR REPLACE FUNCTION auth.role() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'role_wrapper';
+COMMENT ON FUNCTION auth.role() IS
+    'The claim role of the authenticated token.';
+
+CREATE OR REPLACE FUNCTION auth.require_user() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'require_user_wrapper';
+-- Without support: hoisted, it could raise where the plain call would not have been reached.
+COMMENT ON FUNCTION auth.require_user() IS
+    'Like user_id, but raises not_authenticated where that is NULL.';
+
+CREATE OR REPLACE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
+COMMENT ON FUNCTION auth.authenticate_request() IS
+    'Makes the bearer token in request.headers the identity of the transaction, or nobody where there is none; a refused one is answered with its reason code.';
+
+-- The SQLSTATE is none that C code of ours could raise.
+CREATE OR REPLACE FUNCTION auth.pre_request() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    refused record;
+BEGIN
+    SELECT * INTO refused FROM auth.authenticate_request() AS r WHERE r.reason IS NOT NULL;
+    IF FOUND THEN
+        RAISE SQLSTATE 'PT401' USING MESSAGE = refused.explanation, DETAIL = refused.reason;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION auth.pre_request() IS
+    'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
+
+-- The log of events --------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION auth.invalidation_cursor() RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'invalidation_cursor_wrapper';
+COMMENT ON FUNCTION auth.invalidation_cursor() IS
+    'The place in the log of events behind all that is committed now. Opaque; for invalidations_since.';
+
+CREATE OR REPLACE FUNCTION auth.invalidations_since(
+    cursor text,
+    OUT event jsonb,
+    OUT next_cursor text
+) RETURNS SETOF record
+    LANGUAGE c ROWS 10 AS 'MODULE_PATHNAME', 'invalidations_since_wrapper';
+COMMENT ON FUNCTION auth.invalidations_since(text) IS
+    'Every event committed since the cursor was taken, each once; one flush where that is not known any more. next_cursor is the same in all rows; no rows: keep the cursor.';
+
+CREATE OR REPLACE FUNCTION auth.health(
+    OUT in_recovery boolean,
+    OUT notify text,
+    OUT notification_queue_usage double precision,
+    OUT relay_available boolean,
+    OUT relay_running boolean,
+    OUT relay_pid integer,
+    OUT relay_sent_at timestamptz,
+    OUT relay_pending_events bigint,
+    OUT relay_pending_age interval,
+    OUT log_events bigint,
+    OUT log_bytes bigint,
+    OUT log_oldest_age interval,
+    OUT log_retention interval,
+    OUT users_table text,
+    OUT users_table_intact boolean,
+    OUT api_keys_table text,
+    OUT api_keys_table_intact boolean,
+    OUT verifying_keys bigint,
+    OUT next_key_lapses_at timestamptz,
+    OUT verified_cache_tokens bigint,
+    OUT verified_cache_hits bigint,
+    OUT verified_cache_misses bigint
+) RETURNS SETOF record
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'health_wrapper';
+COMMENT ON FUNCTION auth.health() IS
+    'One row for monitoring: notifications, relay, log, attached tables, keys. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+
+CREATE OR REPLACE FUNCTION auth.keep_out_replicated() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'keep_out_replicated_wrapper';
+COMMENT ON FUNCTION auth.keep_out_replicated() IS
+    'Trigger function of the log: rows of another server are dropped.';
+
+CREATE OR REPLACE FUNCTION auth.keep_one_default_issuer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- One at a time. Not by locking auth.issuers itself: two that have begun to insert would deadlock.
+    LOCK TABLE auth.revoking_issuers IN SHARE ROW EXCLUSIVE MODE;
+    IF TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM auth.issuers AS i WHERE i.is_default) THEN
+        NEW.is_default := true;
+    ELSIF NEW.is_default AND (TG_OP = 'INSERT' OR NOT OLD.is_default) THEN
+        UPDATE auth.issuers AS i SET is_default = false WHERE i.is_default AND i.issuer <> NEW.issuer;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION auth.keep_one_default_issuer() IS 'Trigger function: at most one default issuer, the first row being it.';
+
+CREATE OR REPLACE FUNCTION auth.mark_revoking_issuer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM auth.revoking_issuers AS r WHERE r.issuer = NEW.issuer) THEN
+        INSERT INTO auth.revoking_issuers (issuer) VALUES (NEW.issuer);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.mark_revoking_issuer() IS 'Trigger function: remembers the issuers of which a token was ever revoked.';
+
+CREATE OR REPLACE FUNCTION auth.cover_partitions() RETURNS void
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parent_trigger record;
+BEGIN
+    FOR parent_trigger IN
+        SELECT p.relid::regclass AS partition, t.tgname AS name,
+               replace(
+                   pg_get_triggerdef(t.oid), format(' ON %s ', a.relation), format(' ON %s ', p.relid::regclass)
+               ) AS definition
+        FROM auth.attached_tables AS a
+        JOIN pg_class AS c ON c.oid = a.relation AND c.relkind = 'p'
+        JOIN pg_trigger AS t ON t.tgrelid = a.relation AND starts_with(t.tgname, 'zzzz_auth_ext_8_truncate')
+        CROSS JOIN LATERAL pg_partition_tree(a.relation) AS p
+        WHERE p.level > 0
+          AND NOT EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = p.relid AND own.tgname = t.tgname)
+    LOOP
+        EXECUTE parent_trigger.definition;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', parent_trigger.partition, parent_trigger.name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION auth.cover_partitions() IS 'Gives partitions of attached tables the trigger for TRUNCATE where they lack it.';
+
+CREATE OR REPLACE FUNCTION auth.cover_new_partitions() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM auth.cover_partitions();
+END
+$$;
+COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: calls cover_partitions.';
+
+CREATE OR REPLACE FUNCTION auth.merge_history() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+    ELSIF TG_OP = 'UPDATE' THEN
+        NEW.bumped_at := greatest(OLD.bumped_at, NEW.bumped_at);
+        NEW.next_version := greatest(OLD.next_version, NEW.next_version);
+        RETURN NEW;
+    ELSIF TG_TABLE_NAME = 'user_history' THEN
+        UPDATE auth.user_history AS h
+        SET bumped_at = greatest(h.bumped_at, NEW.bumped_at), next_version = greatest(h.next_version, NEW.next_version)
+        WHERE h.user_id = NEW.user_id;
+    ELSE
+        UPDATE auth.user_floor AS f
+        SET bumped_at = greatest(f.bumped_at, NEW.bumped_at), next_version = greatest(f.next_version, NEW.next_version);
+    END IF;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION auth.merge_history() IS 'Trigger function: of what is known here and what arrives by replication, the higher version holds.';
+
+-- What needs the new functions: triggers, views.
+
+-- Privileges -------------------------------------------------------------------------------------
+
+CREATE FUNCTION auth.update_privileges() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    before constant jsonb := current_setting('auth_ext_update.privileges');
+    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"]]';
+    object record;
+    command text;
+    initial aclitem[];
+BEGIN
+    FOR object IN
+        SELECT o.*, '%s ON ' || o.kind || ' ' || o.name AS what, (b.value ->> 'acl')::aclitem[] AS acl_before
+        FROM auth.update_objects() AS o
+        LEFT JOIN jsonb_array_elements(before) AS b ON b.value ->> 'name' = o.name
+        WHERE b.value ->> 'id' IS DISTINCT FROM o.id::text
+    LOOP
+        FOR command IN
+            SELECT format('REVOKE ' || object.what || ' FROM %s', 'ALL', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+            FROM aclexplode(object.acl) AS a
+            WHERE a.grantee <> object.owner
+            UNION ALL
+            SELECT format('GRANT ' || object.what || ' TO %s', g.value ->> 1, g.value ->> 2)
+            FROM jsonb_array_elements(fresh_install) AS g
+            WHERE g.value ->> 0 = object.name
+        LOOP
+            EXECUTE command;
+        END LOOP;
+        CONTINUE WHEN object.acl_before IS NULL;
+        SELECT i.initprivs INTO initial FROM pg_init_privs AS i WHERE i.objoid = object.id;
+        FOR command IN
+            SELECT format('REVOKE ' || object.what || ' FROM %s', 'ALL', g.value ->> 2)
+            FROM jsonb_array_elements(fresh_install) AS g
+            WHERE g.value ->> 0 = object.name
+            UNION ALL
+            SELECT format(
+                'GRANT ' || object.what || ' TO %s%s', a.privilege_type,
+                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+                CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+            FROM aclexplode(object.acl_before) AS a
+            WHERE a.grantee <> object.owner
+        LOOP
+            EXECUTE command;
+        END LOOP;
+        UPDATE pg_init_privs AS i SET initprivs = initial WHERE i.objoid = object.id AND initial IS NOT NULL;
+    END LOOP;
+END
+$$;
+SELECT auth.update_privileges();
+DROP FUNCTION auth.update_privileges();
+DROP FUNCTION auth.update_objects();
