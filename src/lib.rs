@@ -2,32 +2,33 @@
 //!
 //! A token enters at [`token`], is decoded and verified with the keys of [`trust`], checked against
 //! the users row of [`accounts`]; what changes there leaves as an event through [`invalidation`].
+//! Imports point down this table; each room's SQL functions are in its `functions.rs`.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`settings`] | every `auth_ext.*` parameter |
-//! | [`error`] | the one error type, and the one place that turns it into SQLSTATE and DETAIL |
-//! | [`trust`] | issuers and signing keys: tables, functions, the per-backend cache |
-//! | [`accounts`] | the attached users table: binding, look-up, version bump, triggers |
-//! | [`token`] | decode → claims → session; verify, check, decode, issue |
-//! | [`api_key`] | the attached API-key table and key fingerprints |
+//! | [`operations`] | what an operator looks at and runs: health, prune |
 //! | [`identity`] | who is authenticated, for row-security policies |
-//! | [`flows`] | single sign-on, one-time tokens, pruning |
+//! | [`token`] | decode → claims → session; verify, check, decode, issue, refresh, revoke, single sign-on |
+//! | [`api_key`] | the attached API-key table: generation, verification, events |
+//! | [`accounts`] | the attached users table: look-up, version bump, triggers; one-time tokens |
+//! | [`relay`] | background workers that send the notifications, and how far they are |
+//! | [`attach`] | binding an application's table: columns, triggers, ids |
+//! | [`trust`] | issuers and signing keys: tables, functions, the per-backend cache |
 //! | [`invalidation`] | events, collected in a transaction, logged and sent when it commits; the log and its cursor |
-//! | [`relay`] | background workers that send the notifications |
-//! | [`health`] | what an operator looks at |
-//! | [`pg`] | small safe wrappers around what PostgreSQL offers in C |
+//! | [`settings`] | every `auth_ext.*` parameter |
+//! | [`pg`] | small safe wrappers around what PostgreSQL offers in C: all unsafe code |
+//! | [`error`] | the one error type, and the one place that turns it into SQLSTATE and DETAIL |
 //!
 //! Every SQL declaration stands in `sql/`, written by hand: names, defaults, volatility, comments and
 //! grants can be read there without reading Rust.
 
 mod accounts;
 mod api_key;
+mod attach;
 mod error;
-mod flows;
-mod health;
 mod identity;
 mod invalidation;
+mod operations;
 mod pg;
 mod relay;
 mod settings;
@@ -58,9 +59,15 @@ pgrx::extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 /// Called by PostgreSQL once, when a backend loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    error::init();
+    pg::boundary::init();
+    pg::log_hook::init();
+    pg::preload::init();
     relay::init();
     settings::init();
     pg::watch::init();
     pg::hooks::init(identity::on_discard_all);
+    invalidation::init(invalidation::Ends {
+        settle_bulk: accounts::settle_bulk,
+        wake: relay::wake,
+    });
 }

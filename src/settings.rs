@@ -2,10 +2,9 @@
 
 use core::ffi::CStr;
 
-use crate::relay;
-use pgrx::guc::GucEnum;
-use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+use crate::pg::{carrier, guc, preload};
 
 /// How committed changes reach listeners (`auth_ext.notify`).
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -28,20 +27,12 @@ static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Defines the parameters and reserves the prefix, so that a misspelt one is an error.
 pub fn init() {
-    // SAFETY: the hook is guarded.
-    unsafe {
-        GucRegistry::define_enum_guc_with_hooks(
-            c"auth_ext.notify",
-            c"How committed changes are announced on channel auth_invalidation.",
-            c"inline: by the changing transaction, when it commits. relay: by a background worker. off: not at all.",
-            &NOTIFY,
-            GucContext::Suset,
-            GucFlags::empty(),
-            Some(check_notify),
-            None,
-            None,
-        );
-    }
+    guc::define_enum(
+        c"auth_ext.notify",
+        c"How committed changes are announced on channel auth_invalidation.",
+        c"inline: by the changing transaction, when it commits. relay: by a background worker. off: not at all.",
+        &NOTIFY,
+    );
     define_int(
         c"auth_ext.max_token_size",
         c"A longer token is refused as too_large before any decoding.",
@@ -63,7 +54,7 @@ pub fn init() {
         1..=1_000_000,
         GucFlags::empty(),
     );
-    crate::pg::carrier::init();
+    carrier::init();
     define_int(
         c"auth_ext.log_retention",
         c"How long prune() keeps events in the log, for listeners that were away.",
@@ -79,30 +70,15 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::empty(),
     );
-    // SAFETY: the argument is a NUL-terminated string; called from _PG_init, as PostgreSQL asks.
-    unsafe { pg_sys::MarkGUCPrefixReserved(c"auth_ext".as_ptr()) };
+    guc::reserve_prefix();
 }
 
 /// Without the preloaded library there is no relay.
-#[pg_guard]
-unsafe extern "C-unwind" fn check_notify(
-    value: *mut i32,
-    _extra: *mut *mut core::ffi::c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL passes the new value, one of the enum's.
-    let value = unsafe { *value };
-    if value != Notify::relay.to_ordinal() || relay::is_available() {
-        return true;
+impl guc::Checked for Notify {
+    fn why_not(self) -> Option<&'static CStr> {
+        (self == Self::relay && !preload::is_preloaded())
+            .then_some(c"Add auth_ext to shared_preload_libraries and restart the server.")
     }
-    // SAFETY: PostgreSQL reads the string, and does not change or free it.
-    unsafe {
-        pg_sys::GUC_check_errhint_string =
-            c"Add auth_ext to shared_preload_libraries and restart the server."
-                .as_ptr()
-                .cast_mut();
-    }
-    false
 }
 
 fn define_int(

@@ -12,14 +12,17 @@ use pgrx::{
     register_xact_callback,
 };
 
+use super::binding::current;
 use super::history;
+use super::one_time;
 use super::users::Users;
-use crate::error::{Error, Result, sql};
-use crate::flows::one_time;
+use crate::attach::{as_it_is, exhausted, is_bump, raised};
+use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
+use crate::pg::boundary::sql;
+use crate::pg::catalog;
 use crate::pg::row::{RowPlace, TriggerRow};
 use crate::pg::transaction::{self, TransactionId};
-use crate::pg::{catalog, watch};
 use crate::settings;
 
 thread_local! {
@@ -73,9 +76,9 @@ fn users_before_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     Ok(sql(|| {
-        let attached = super::current();
+        let attached = current();
         let row = attached
-            .users_if_any()?
+            .if_any()?
             .filter(|users| is_theirs(users, trigger))
             .map(|users| with_right_version(users, trigger))
             .transpose()?;
@@ -85,33 +88,6 @@ fn users_before_row<'a>(
 
 fn is_theirs(users: &Users, trigger: &PgTrigger<'_>) -> bool {
     trigger.relid().is_ok_and(|relation| users.covers(relation))
-}
-
-/// The row that an unconcerned row trigger returns.
-pub fn as_it_is<'a>(trigger: &'a PgTrigger<'a>) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
-    trigger.new().or_else(|| trigger.old())
-}
-
-/// Does the trigger's WHEN say that this change ends the sessions? Such a trigger has an argument.
-pub fn is_bump(trigger: &PgTrigger<'_>) -> bool {
-    trigger.trigger().tgnargs > 0
-}
-
-/// The version after `old` and `new`: it never goes down, and a bump raises it.
-pub fn raised(old: i64, new: i64, bump: bool) -> Result<i64> {
-    let floor = if bump {
-        old.checked_add(1).ok_or_else(exhausted)?
-    } else {
-        old
-    };
-    Ok(new.max(floor))
-}
-
-/// The version cannot be raised any more.
-pub fn exhausted() -> Error {
-    Error::Argument(
-        "the version column has reached the end of its type: make it a bigint".to_owned(),
-    )
 }
 
 /// NEW with the version that it must have; None when it has it, or there is no NEW.
@@ -170,11 +146,8 @@ fn users_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     sql(|| {
-        let attached = super::current();
-        let Some(users) = attached
-            .users_if_any()?
-            .filter(|users| is_theirs(users, trigger))
-        else {
+        let attached = current();
+        let Some(users) = attached.if_any()?.filter(|users| is_theirs(users, trigger)) else {
             return Ok(());
         };
         let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
@@ -300,11 +273,9 @@ fn users_before_truncate<'a>(
 ) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
     let relation = trigger.relid()?;
     sql(move || {
-        let attached = super::current();
+        let attached = current();
         if let (Some(users), Some(truncated)) = (
-            attached
-                .users_if_any()?
-                .filter(|users| users.covers(relation)),
+            attached.if_any()?.filter(|users| users.covers(relation)),
             catalog::relation(relation),
         ) {
             let threshold = if needs_history() {
@@ -319,18 +290,6 @@ fn users_before_truncate<'a>(
         Ok(())
     });
     Ok(trigger.new())
-}
-
-#[pg_trigger(sql = false)]
-fn configuration_changed<'a>(
-    trigger: &'a PgTrigger<'a>,
-) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, PgTriggerError> {
-    let relation = trigger.relid()?;
-    sql(move || {
-        watch::announce(relation);
-        Ok(())
-    });
-    Ok(trigger.new().or_else(|| trigger.old()))
 }
 
 // ---- Rows that move between partitions -----------------------------------------------------------------

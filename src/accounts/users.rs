@@ -6,7 +6,7 @@ use jose::{Refusal, UnixMicros};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use super::id::IdType;
+use crate::attach::IdType;
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, Relation};

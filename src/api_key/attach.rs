@@ -5,8 +5,10 @@ use core::ffi::CStr;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use crate::accounts::{self, Attachment, Trigger, attach, detach, optional_column, require_column};
-use crate::error::{Error, Result, sql};
+use crate::attach::{self, Attachment, Trigger, attach, detach, optional_column, require_column};
+use crate::error::{Error, Result};
+use crate::pg::boundary::sql;
+use crate::pg::names::name_argument;
 
 const TEXT: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID];
 const TIMES: &[pg_sys::Oid] = &[pg_sys::TIMESTAMPOID, pg_sys::TIMESTAMPTZOID];
@@ -33,7 +35,7 @@ fn attach_api_keys(
     expires_column: Option<&CStr>,
     last_used_column: Option<&CStr>,
 ) {
-    let name = accounts::name_argument;
+    let name = name_argument;
     let columns = Columns {
         id: name(id_column),
         user: name(user_column),
@@ -67,7 +69,7 @@ struct Columns {
 
 impl Columns {
     fn attachment(self, relation: pg_sys::Oid) -> Result<Attachment> {
-        let table = accounts::check_table("api_keys", relation)?;
+        let table = attach::check_table("api_keys", relation)?;
         let required = |name: Option<String>, argument: &str| {
             name.ok_or_else(|| Error::Argument(format!("{argument} must not be NULL")))
         };
@@ -93,12 +95,12 @@ impl Columns {
             require_column(relation, &fingerprint, TEXT, "text or varchar")?;
         }
         if crate::pg::catalog::column(relation, &version).is_none() {
-            missing.push((version.clone(), accounts::VERSION_DEFINITION));
+            missing.push((version.clone(), attach::VERSION_DEFINITION));
         } else {
             require_column(
                 relation,
                 &version,
-                accounts::VERSION_TYPES,
+                attach::VERSION_TYPES,
                 "integer or bigint",
             )?;
         }
@@ -118,7 +120,7 @@ impl Columns {
             active.as_ref(),
             expires.as_ref(),
         ];
-        accounts::require_distinct(&tasks)?;
+        attach::require_distinct(&tasks)?;
         Ok(Attachment {
             kind: "api_keys",
             relation,
@@ -171,11 +173,11 @@ fn triggers(
         .into_iter()
         .chain(active)
         .chain(expires);
-    let tells: Vec<String> = tells.map(accounts::changes).collect();
+    let tells: Vec<String> = tells.map(attach::changes).collect();
     let mut triggers = vec![trigger(
         "1_keep",
         "BEFORE UPDATE",
-        Some(accounts::changes(version)),
+        Some(attach::changes(version)),
         BEFORE_ROW,
     )];
     if let Some(column) = active.map(quote_identifier) {

@@ -1,12 +1,13 @@
 //! API keys: rows of the application's table, found by their SHA-256 fingerprint.
 
 mod attach;
+mod binding;
 mod create;
-mod edge;
+mod functions;
 mod hash;
 mod table;
 mod triggers;
 mod verify;
 
-pub use table::{ApiKeys, TimeColumn};
+pub use binding::current;
 pub use verify::{Found, KeyMark, find_again, verify};

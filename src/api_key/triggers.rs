@@ -5,11 +5,11 @@ use std::cell::Cell;
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
 
-use super::ApiKeys;
-use super::table::KeyRow;
-use crate::accounts::{self, as_it_is, exhausted, is_bump, raised};
-use crate::error::sql;
+use super::binding::current;
+use super::table::{ApiKeys, KeyRow};
+use crate::attach::{as_it_is, exhausted, is_bump, raised};
 use crate::invalidation::{self, Event, Reason};
+use crate::pg::boundary::sql;
 use crate::pg::row::TriggerRow;
 
 thread_local! {
@@ -33,9 +33,9 @@ fn api_keys_before_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     Ok(sql(|| {
-        let attached = accounts::current();
+        let attached = current();
         let (Some(keys), Some(old), Some(new)) = (
-            attached.api_keys_if_any()?,
+            attached.if_any()?,
             TriggerRow::old(trigger),
             TriggerRow::new(trigger),
         ) else {
@@ -57,8 +57,8 @@ fn api_keys_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     sql(|| {
-        let attached = accounts::current();
-        if let (Some(keys), Some(old)) = (attached.api_keys_if_any()?, TriggerRow::old(trigger)) {
+        let attached = current();
+        if let (Some(keys), Some(old)) = (attached.if_any()?, TriggerRow::old(trigger)) {
             let new = TriggerRow::new(trigger);
             if let Some(event) = event(keys, &old, new.as_ref()) {
                 invalidation::record(event);

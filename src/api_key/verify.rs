@@ -1,13 +1,13 @@
 //! Does a key hold? Its row by the fingerprint, its state, its owner's state.
 
 use jose::{Refusal, UnixMicros};
-use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::hash;
 use super::table::{ApiKeys, KeyRow};
 use crate::accounts;
 use crate::error::Result;
+use crate::pg::transaction;
 use crate::settings;
 
 /// How many characters of a key its row keeps in the open.
@@ -57,7 +57,7 @@ impl Found {
 pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
     let found = find(keys, key)?;
     check(&found.row, now)?;
-    if may_write() {
+    if transaction::may_note_a_use() {
         keys.touch(&found.row.id, &found.fingerprint);
     }
     Ok(found)
@@ -128,17 +128,5 @@ pub fn check(row: &KeyRow, now: UnixMicros) -> Result<()> {
         Ok(())
     } else {
         Err(Refusal::InactiveUser.into())
-    }
-}
-
-/// May the use of a key be written down here? Not on a standby, in a read-only transaction, or under a
-/// transaction's snapshot, where an update of the same row by somebody else would make the caller's fail.
-fn may_write() -> bool {
-    // SAFETY: reads variables of the backend and of shared memory.
-    unsafe {
-        !pg_sys::XactReadOnly
-            && !pg_sys::RecoveryInProgress()
-            && !pg_sys::IsInParallelMode()
-            && pg_sys::XactIsoLevel < i32::try_from(pg_sys::XACT_REPEATABLE_READ).unwrap_or(0)
     }
 }

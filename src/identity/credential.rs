@@ -6,8 +6,8 @@ use std::rc::Rc;
 use jose::{Refusal, UnixMicros};
 use serde_json::json;
 
-use crate::accounts::{self, Attached};
 use crate::api_key::{self, Found, KeyMark};
+use crate::attach::{self, Bindings};
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
@@ -34,7 +34,7 @@ pub struct Key {
     user_id: String,
     claims: Jsonb,
     expires_at: Option<UnixMicros>,
-    proof: Option<(Moment, Rc<Attached>)>,
+    proof: Option<(Moment, Rc<Bindings>)>,
 }
 
 impl Credential {
@@ -96,7 +96,7 @@ impl Credential {
                 Ok(())
             }
             Self::Key { mark, last } => {
-                let attached = accounts::current();
+                let attached = attach::current();
                 let moment = snapshot::moment();
                 let holds_still = last.borrow().as_ref().is_some_and(|key| {
                     key.expires_at.is_none_or(|end| now < end)
@@ -105,7 +105,7 @@ impl Credential {
                         })
                 });
                 if !holds_still {
-                    let found = api_key::find_again(attached.api_keys()?, mark, now)?;
+                    let found = api_key::find_again(api_key::current().api_keys()?, mark, now)?;
                     let proof = moment.map(|moment| (moment, Rc::clone(&attached)));
                     last.replace(Some(Key::read(&found, proof)?));
                 }
@@ -132,7 +132,7 @@ impl Credential {
 }
 
 impl Key {
-    fn read(found: &Found, proof: Option<(Moment, Rc<Attached>)>) -> Result<Self> {
+    fn read(found: &Found, proof: Option<(Moment, Rc<Bindings>)>) -> Result<Self> {
         let Found { row, fingerprint } = found;
         let expires_at = row.expires_at.and_then(clock::to_timestamptz);
         let claims = json!({

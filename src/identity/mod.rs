@@ -1,11 +1,10 @@
 //! Who is authenticated: an identity that lasts for a transaction or a session, and that row-security policies ask for.
 //!
 //! [`scope`] keeps the credential where PostgreSQL itself carries it; [`credential`] says whether it still holds, asked anew by
-//! each statement; [`hoist`] makes a policy ask once a statement and not once a row.
+//! each statement. ([`planner`](crate::pg::planner) makes a policy ask once a statement and not once a row.)
 
 mod credential;
-mod edge;
-mod hoist;
+mod functions;
 mod request;
 mod scope;
 

@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use pgrx::prelude::*;
-
 use super::credential::Credential;
 use crate::error::{Error, Result};
 use crate::pg::carrier::{self, Slot};
@@ -67,8 +65,7 @@ pub fn leave() {
 }
 
 /// What DISCARD ALL does to the session's identity. (It is refused inside of a transaction.)
-#[pg_guard]
-pub unsafe extern "C-unwind" fn on_discard_all() {
+pub fn on_discard_all() {
     leave();
 }
 

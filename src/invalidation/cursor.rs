@@ -3,11 +3,9 @@
 use core::fmt;
 use std::str::FromStr;
 
-use pgrx::prelude::*;
-
 use crate::error::{Error, Result};
 use crate::pg::mvcc::Mvcc;
-use crate::pg::wal;
+use crate::pg::{process, wal};
 
 /// With more transactions in progress the cursor sees less than it could: events may come again, none is lost.
 const MAX_IN_PROGRESS: usize = 512;
@@ -25,8 +23,7 @@ impl Origin {
     pub fn here() -> Self {
         Self {
             system: wal::system_identifier(),
-            // SAFETY: set when the backend starts.
-            database: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+            database: process::own_database().to_u32(),
             timeline: wal::timeline(),
         }
     }

@@ -2,13 +2,12 @@
 //! about to commit, and sent when it commits.
 
 mod cursor;
-mod edge;
 mod event;
+mod functions;
 mod log;
 mod pending;
-mod position;
 
-pub use event::{Event, Reason};
-pub use log::as_our_own;
-pub use pending::{bulk_version_floor, in_user_bulk, record, record_user};
-pub use position::{Pending, pending_for_relay, relay_step};
+pub use cursor::Cursor;
+pub use event::{Event, FLUSH, Reason};
+pub use log::{Of, Since, as_our_own, cursor, since};
+pub use pending::{Ends, bulk_version_floor, in_user_bulk, init, record, record_user, send};

@@ -6,8 +6,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
-use pgrx::fcinfo::direct_function_call_as_datum;
 use pgrx::prelude::*;
 use pgrx::{
     PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback,
@@ -15,9 +15,7 @@ use pgrx::{
 
 use super::event::{CHANNEL, Event, FLUSH};
 use super::log;
-use crate::accounts;
-use crate::pg::transaction;
-use crate::relay;
+use crate::pg::{notify, transaction};
 use crate::settings::{self, Notify};
 
 #[derive(Default)]
@@ -41,6 +39,23 @@ struct Bulk {
     users: usize,
     /// Were they, with those before, so many that one mark stands for all of them?
     marks: bool,
+}
+
+/// What others do when a transaction with events ends.
+pub struct Ends {
+    /// Before the commit of one that touched too many users for a mark each; its argument is the version that no new
+    /// row may start below.
+    pub settle_bulk: fn(i64),
+    /// After the commit of one that left something for the relay.
+    pub wake: fn(),
+}
+
+static ENDS: OnceLock<Ends> = OnceLock::new();
+
+/// Called while the library is loaded.
+pub fn init(ends: Ends) {
+    // A second call would bring the same.
+    let _ = ENDS.set(ends);
 }
 
 thread_local! {
@@ -128,8 +143,10 @@ fn register() {
     register_xact_callback(PgXactCallbackEvent::PrePrepare, || deliver(false));
     register_xact_callback(PgXactCallbackEvent::Abort, clear);
     register_xact_callback(PgXactCallbackEvent::Commit, || {
-        if PENDING.take().wakes {
-            relay::wake();
+        if PENDING.take().wakes
+            && let Some(ends) = ENDS.get()
+        {
+            (ends.wake)();
         }
     });
     register_xact_callback(PgXactCallbackEvent::Prepare, clear);
@@ -146,8 +163,10 @@ fn clear() {
 fn deliver(may_notify: bool) {
     let (events, bulk) = PENDING
         .with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
-    if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.marks) {
-        accounts::settle_bulk(bulk.version_floor);
+    if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.marks)
+        && let Some(ends) = ENDS.get()
+    {
+        (ends.settle_bulk)(bulk.version_floor);
     }
     let payloads: Vec<String> =
         if bulk.is_some() || events.iter().any(|(_, event)| *event == Event::Flush) {
@@ -162,24 +181,18 @@ fn deliver(may_notify: bool) {
     if payloads.is_empty() {
         return;
     }
-    let notify = settings::notify();
-    log::write(&payloads, notify == Notify::relay);
-    PENDING.with_borrow_mut(|pending| pending.wakes = notify == Notify::relay);
+    let way = settings::notify();
+    log::write(&payloads, way == Notify::relay);
+    PENDING.with_borrow_mut(|pending| pending.wakes = way == Notify::relay);
     if settings::logical_messages() {
         log::emit(&payloads);
     }
-    if may_notify && notify == Notify::inline {
+    if may_notify && way == Notify::inline {
         payloads.iter().for_each(|payload| send(payload));
     }
 }
 
-/// Queues a notification.
+/// Queues the notification of an event.
 pub fn send(payload: &str) {
-    // SAFETY: pg_notify takes two text values and returns void; called inside a transaction.
-    unsafe {
-        direct_function_call_as_datum(
-            pg_sys::pg_notify,
-            &[CHANNEL.into_datum(), payload.into_datum()],
-        );
-    }
+    notify::send(CHANNEL, payload);
 }

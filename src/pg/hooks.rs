@@ -33,8 +33,16 @@ pub fn statement() -> Statement {
     }
 }
 
-/// What is called at the end of a DISCARD ALL, guarded against Rust's own panics.
-pub type OnDiscardAll = unsafe extern "C-unwind" fn();
+/// What is called at the end of a DISCARD ALL.
+pub type OnDiscardAll = fn();
+
+/// Guarded against Rust's own panics.
+#[pg_guard]
+unsafe extern "C-unwind" fn call_on_discard_all() {
+    if let Some(on_discard_all) = ON_DISCARD_ALL.get() {
+        on_discard_all();
+    }
+}
 
 /// Installs the hooks, once in a backend.
 pub fn init(on_discard_all: OnDiscardAll) {
@@ -130,8 +138,8 @@ unsafe extern "C-unwind" fn utility(
             receiver,
             completion,
         );
-        if discards_all && let Some(on_discard_all) = ON_DISCARD_ALL.get() {
-            on_discard_all();
+        if discards_all {
+            call_on_discard_all();
         }
     }
 }

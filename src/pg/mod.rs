@@ -1,22 +1,29 @@
-//! Small safe wrappers around what PostgreSQL offers in C. Unsafe code stands here and nowhere else,
-//! but for the few lines that read a function's raw arguments.
+//! Small safe wrappers around what PostgreSQL offers in C. Unsafe code stands here and nowhere else.
 
 use core::ffi::CStr;
 
 use pgrx::prelude::*;
 
 pub mod acting;
+pub mod background;
+pub mod boundary;
 pub mod carrier;
 pub mod catalog;
 pub mod clock;
+pub mod guc;
 pub mod hooks;
 pub mod json;
 pub mod latch;
+pub mod log_hook;
 pub mod mvcc;
 pub mod names;
+pub mod notify;
 pub mod plan;
+pub mod planner;
+pub mod preload;
 pub mod probe;
 pub mod process;
+pub mod registry;
 pub mod row;
 pub mod scan;
 pub mod snapshot;

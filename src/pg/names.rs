@@ -1,4 +1,4 @@
-//! An argument of type `name[]`.
+//! Arguments of type `name` and `name[]`.
 
 use core::ffi::CStr;
 
@@ -8,6 +8,11 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
+
+/// A `name` argument.
+pub fn name_argument(name: Option<&CStr>) -> Option<String> {
+    name.map(|name| name.to_string_lossy().into_owned())
+}
 
 /// The elements of a `name[]`; None is NULL.
 pub struct Names(pub Vec<Option<String>>);

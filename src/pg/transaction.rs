@@ -36,3 +36,15 @@ pub fn to_settle(body: impl FnOnce()) {
         pg_sys::PopActiveSnapshot();
     }
 }
+
+/// May something be noted here that its reader need not have written? Not on a standby, in a read-only transaction, or
+/// under a transaction's snapshot, where an update of the same row by somebody else would make the caller's fail.
+pub fn may_note_a_use() -> bool {
+    // SAFETY: reads variables of the backend and of shared memory.
+    unsafe {
+        !pg_sys::XactReadOnly
+            && !pg_sys::RecoveryInProgress()
+            && !pg_sys::IsInParallelMode()
+            && pg_sys::XactIsoLevel < i32::try_from(pg_sys::XACT_REPEATABLE_READ).unwrap_or(0)
+    }
+}

@@ -10,27 +10,24 @@ use pgrx::bgworkers::{
 };
 use pgrx::prelude::*;
 
-use super::registry;
 use crate::error;
-use crate::pg::process;
+use crate::pg::{background, process, registry};
 
 /// A backstop: who wants a worker, or has lost one, wakes the launcher.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// Has the server start the launcher, with itself and after a crash.
-pub fn init() {
+pub fn register() {
     BackgroundWorkerBuilder::new("auth_ext relay launcher")
         .set_library("auth_ext")
-        .set_function("auth_ext_relay_launcher")
+        .set_function(background::LAUNCHER)
         .enable_spi_access()
         .set_restart_time(Some(Duration::from_secs(1)))
         .load();
 }
 
 /// The launcher's process.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn auth_ext_relay_launcher(_argument: pg_sys::Datum) {
+pub fn run() {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     // To no database: the shared catalogs are enough.
     BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
@@ -87,7 +84,7 @@ impl Launcher {
         registry::starting(database);
         let worker = BackgroundWorkerBuilder::new("auth_ext relay")
             .set_library("auth_ext")
-            .set_function("auth_ext_relay_worker")
+            .set_function(background::WORKER)
             .enable_spi_access()
             .set_argument(database.into_datum())
             .set_notify_pid(process::own_pid())

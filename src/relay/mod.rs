@@ -5,31 +5,25 @@
 //! library is preloaded.
 
 mod launcher;
-mod registry;
+mod position;
 mod worker;
 
-use core::sync::atomic::{AtomicBool, Ordering};
+pub use position::{Pending, pending_for_relay};
 
-use pgrx::prelude::*;
-
-use crate::pg::process;
-
-/// Processes inherit it from the postmaster.
-static PRELOADED: AtomicBool = AtomicBool::new(false);
+use crate::pg::{background, preload, process, registry};
 
 /// Called while the library is loaded.
 pub fn init() {
-    // SAFETY: reads a variable of the server.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
-        PRELOADED.store(true, Ordering::Relaxed);
+    if preload::is_preloaded() {
         registry::init();
-        launcher::init();
+        background::init(launcher::run, worker::run);
+        launcher::register();
     }
 }
 
 /// Can there be a relay?
 pub fn is_available() -> bool {
-    PRELOADED.load(Ordering::Relaxed)
+    preload::is_preloaded()
 }
 
 /// Something is committed that the relay is to send.

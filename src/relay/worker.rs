@@ -10,9 +10,9 @@ use std::panic::AssertUnwindSafe;
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
 use pgrx::prelude::*;
 
-use super::registry;
-use crate::invalidation::relay_step;
+use super::position::relay_step;
 use crate::pg::process::{self, Tables};
+use crate::pg::registry;
 use crate::settings::{self, Notify};
 
 /// Committing backends wake the worker. What has nobody to do so (a prepared transaction) waits at most so long.
@@ -35,13 +35,9 @@ enum Step {
     Gone,
 }
 
-/// The worker's process; the argument is its database.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn auth_ext_relay_worker(database: pg_sys::Datum) {
+/// The worker's process.
+pub fn run(database: Option<pg_sys::Oid>) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
-    // SAFETY: the launcher passes an oid.
-    let database = unsafe { pg_sys::Oid::from_datum(database, false) };
     BackgroundWorker::connect_worker_to_spi_by_oid(database, None);
     process::prepare_to_write();
     if registry::enter() {

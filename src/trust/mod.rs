@@ -1,15 +1,15 @@
 //! Whom we trust: issuers, which are rows, and their keys, which functions make.
 
 mod cache;
-mod edge;
+mod functions;
 mod store;
 
 pub use cache::{ActiveKey, Issuer, Trust, current};
 
 use pgrx::prelude::*;
 
-use crate::error;
 use crate::invalidation::{self, Event};
+use crate::pg::boundary::sql;
 use crate::pg::watch;
 
 /// Trigger of `auth.issuers` and `auth.signing_key_store`: every backend reads them anew, and listeners hear
@@ -29,7 +29,7 @@ fn trust_changed<'a>(
         }
     }
     let whole_table = rows.is_empty();
-    error::sql(move || {
+    sql(move || {
         watch::announce(relation);
         if whole_table {
             invalidation::record(Event::Flush);

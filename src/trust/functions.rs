@@ -7,7 +7,8 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
 use super::{current, store};
-use crate::error::{Error, Result, sql};
+use crate::error::{Error, Result};
+use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::JsonText;
 

@@ -1,41 +1,30 @@
 //! How far the relay is.
 
 use pgrx::datum::Interval;
-use pgrx::fcinfo::direct_function_call;
 use pgrx::prelude::*;
 
-use super::cursor::Cursor;
-use super::event::FLUSH;
-use super::log::{self, Of, Since};
-use super::pending::send;
+use crate::invalidation::{self, Cursor, FLUSH, Of, Since, send};
 use crate::pg::acting::ActingAs;
-use crate::pg::catalog;
 use crate::pg::plan::{Plan, Sees, query, text};
+use crate::pg::{catalog, notify};
 
 /// Sends what the relay has not sent yet, and moves its place behind it, all in the running transaction. False when
 /// there was nothing.
 pub fn relay_step() -> bool {
     let since = match position() {
-        Some(position) => log::since(&position, Of::Relay),
+        Some(position) => invalidation::since(&position, Of::Relay),
         // Whatever it was.
-        None => Since::Flush(log::cursor()),
+        None => Since::Flush(invalidation::cursor()),
     };
     let (events, next) = match since {
         Since::Nothing => return false,
         Since::Events(events, next) => (events, next),
         Since::Flush(next) => (vec![FLUSH.to_owned()], next),
     };
-    make_room();
+    notify::make_room();
     events.iter().for_each(|event| send(event));
-    log::as_our_own(|| store(&next));
+    invalidation::as_our_own(|| store(&next));
     true
-}
-
-/// What listeners have read leaves the notification queue when somebody notifies, and nobody can while it is full; or
-/// when somebody asks how full it is.
-fn make_room() {
-    // SAFETY: takes no argument, and needs a transaction, in which the relay's steps run.
-    unsafe { direct_function_call::<f64>(pg_sys::pg_notification_queue_usage, &[]) };
 }
 
 struct Plans {

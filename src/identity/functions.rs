@@ -7,9 +7,10 @@ use pgrx::prelude::*;
 use super::credential::Credential;
 use super::request::{self, Outcome};
 use super::scope;
-use crate::accounts;
 use crate::api_key;
-use crate::error::{Result, sql};
+use crate::attach;
+use crate::error::Result;
+use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 
@@ -28,7 +29,7 @@ fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
 fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
     sql(|| {
         let slot = scope::slot(scope)?;
-        let attached = accounts::current();
+        let attached = api_key::current();
         let key = key.ok_or(Refusal::UnknownApiKey)?;
         let found = api_key::verify(attached.api_keys()?, key, clock::now())?;
         let credential = Credential::of_key(&found)?;
@@ -80,7 +81,7 @@ fn user_id() -> Option<String> {
 
 #[pg_extern(sql = false)]
 fn uid() -> Option<Uuid> {
-    sql(|| Ok(user()?.and_then(|id| accounts::uuid(&id))))
+    sql(|| Ok(user()?.and_then(|id| attach::uuid(&id))))
 }
 
 #[pg_extern(sql = false)]

@@ -5,7 +5,8 @@ use pgrx::prelude::*;
 use super::cursor::Cursor;
 use super::event::FLUSH;
 use super::log::{self, Of, Since};
-use crate::error::{Error, Result, sql};
+use crate::error::{Error, Result};
+use crate::pg::boundary::sql;
 use crate::pg::json::JsonText;
 use crate::pg::wal;
 

@@ -5,25 +5,16 @@ use core::ffi::CStr;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use super::attach::{
-    Attachment, Trigger, attach, check_table, detach, require_column, require_distinct,
-};
-use super::id::IdType;
 use super::{current, triggers};
-use crate::error::{Error, Result, sql};
+use crate::attach::{
+    Attachment, IdType, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, changes, check_table,
+    detach, require_column, require_distinct,
+};
+use crate::error::{Error, Result};
 use crate::invalidation::Reason;
+use crate::pg::boundary::sql;
 use crate::pg::catalog;
-use crate::pg::names::Names;
-
-/// Types of a version column.
-pub const VERSION_TYPES: &[pg_sys::Oid] = &[pg_sys::INT4OID, pg_sys::INT8OID];
-/// How a missing version column is added: no table rewrite.
-pub const VERSION_DEFINITION: &str = "bigint NOT NULL DEFAULT 0";
-
-/// A `name` argument.
-pub fn name_argument(name: Option<&CStr>) -> Option<String> {
-    name.map(|name| name.to_string_lossy().into_owned())
-}
+use crate::pg::names::{Names, name_argument};
 
 #[pg_extern(sql = false)]
 fn attach_users(
@@ -135,12 +126,6 @@ fn bump_columns(
             Ok(name)
         })
         .collect()
-}
-
-/// `OLD.c` and `NEW.c` differ, for columns whose type is one that PostgreSQL can compare.
-pub fn changes(column: &str) -> String {
-    let column = quote_identifier(column);
-    format!("OLD.{column} IS DISTINCT FROM NEW.{column}")
 }
 
 /// The same by their text: the application's own columns may have types without an equality operator.

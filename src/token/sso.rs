@@ -4,11 +4,15 @@ use jose::{Purpose, Refusal, SessionCheck, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use crate::error::{Error, Result, quoted, sql};
+use super::functions::device_hash;
+use super::issue::{Request, Subject, issue, sign, subject};
+use super::revocation::revoke;
+use super::verify::{Signed, decode};
+use crate::error::{Error, Result, quoted};
+use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::JsonText;
 use crate::pg::plan::{Sees, query, text};
-use crate::token::{self, Request, Signed, Subject};
 use crate::trust;
 
 /// What the `typ` of an SSO token says, so that it is refused wherever it does not belong.
@@ -27,8 +31,8 @@ fn issue_sso_token(user_id: Option<&str>, issuer: Option<&str>) -> String {
     sql(|| {
         let trust = trust::current();
         let issuer = trust.named(issuer)?;
-        let subject = token::subject(&issuer.rules, user_id.ok_or(Refusal::UnknownUser)?, None)?;
-        token::sign(issuer, TYP, &subject, TOKEN_TTL, clock::now())
+        let subject = subject(&issuer.rules, user_id.ok_or(Refusal::UnknownUser)?, None)?;
+        sign(issuer, TYP, &subject, TOKEN_TTL, clock::now())
     })
 }
 
@@ -43,12 +47,12 @@ fn exchange_sso_token(
     sql(|| {
         let now = clock::now();
         let target_app = required(target_app, "target_app")?;
-        let signed = token::decode(token.ok_or(Refusal::Malformed)?, now)?;
+        let signed = decode(token.ok_or(Refusal::Malformed)?, now)?;
         let claims = signed.claims(Purpose::Named(TYP), now)?;
         let session = signed.session(&claims)?;
         let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
         let Signed { issuer, .. } = &signed;
-        if !token::revoke(issuer, &claims, jti, "sso_exchange") {
+        if !revoke(issuer, &claims, jti, "sso_exchange") {
             return Err(Refusal::Revoked.into());
         }
         let handoff = jose::random_text()?;
@@ -107,11 +111,11 @@ fn complete_sso(
             user_id: &subject.user_id,
             session_version: subject.session_version,
             ttl: None,
-            device_hash: token::device_hash(device)?,
+            device_hash: device_hash(device)?,
             claims: "{}",
             issuer: Some(&handoff.issuer),
         };
-        let token = token::issue(&request, clock::now())?;
+        let token = issue(&request, clock::now())?;
         Ok((
             token,
             subject.user_id,
@@ -172,7 +176,7 @@ fn still_holds(handoff: &Handoff) -> Result<Subject> {
     {
         return Err(Refusal::IssuedBeforeCutoff.into());
     }
-    let subject = token::subject(rules, &handoff.user_id, None)?;
+    let subject = subject(rules, &handoff.user_id, None)?;
     if rules.session_check != SessionCheck::None
         && subject.session_version != handoff.session_version
     {

@@ -12,7 +12,7 @@ use jose::{Claims, Purpose, Refusal, UnixMicros};
 use super::revocation;
 use super::session::{self, Session};
 use super::verify::decode;
-use crate::accounts::{self, Attached};
+use crate::attach::{self, Bindings};
 use crate::error::Result;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
@@ -35,7 +35,7 @@ pub struct Known {
 /// What the tables said, and when.
 struct Answer {
     moment: Moment,
-    attached: Rc<Attached>,
+    attached: Rc<Bindings>,
     session: Rc<Session>,
 }
 
@@ -94,7 +94,7 @@ impl Known {
 
     /// Step 3: the session, as committed now.
     pub fn session(&self) -> Result<Rc<Session>> {
-        let attached = accounts::current();
+        let attached = attach::current();
         // The moment comes first: what is read after it is at least as new.
         let moment = snapshot::moment();
         if let Some(last) = &*self.last.borrow()

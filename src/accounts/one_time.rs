@@ -4,9 +4,10 @@ use jose::Refusal;
 use pgrx::datum::{Inet, Interval};
 use pgrx::prelude::*;
 
-use crate::accounts;
-use crate::error::{Error, Result, sql};
+use super::binding::current;
+use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
+use crate::pg::boundary::sql;
 use crate::pg::plan::{Plan, Sees, query, text};
 use crate::pg::{catalog, clock};
 
@@ -40,7 +41,7 @@ fn issue_one_time_token(
         let purpose =
             purpose.ok_or_else(|| Error::Argument("purpose must not be NULL".to_owned()))?;
         let lifetime = lifetime(purpose, ttl)?;
-        let attached = accounts::current();
+        let attached = current();
         let account = user_id
             .and_then(|user_id| {
                 attached
@@ -141,7 +142,7 @@ fn holder(token: &str, purpose: &str) -> Result<Option<String>> {
     let Some(user_id) = user_id else {
         return Ok(None);
     };
-    let attached = accounts::current();
+    let attached = current();
     let account = attached.users()?.find(&user_id);
     Ok(account
         .filter(|account| account.active)

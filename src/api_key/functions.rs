@@ -4,12 +4,13 @@ use jose::Refusal;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::binding::current;
 use super::create::{self, NewKey};
 use super::table::KeyRow;
 use super::triggers;
 use super::verify::{Found, check, find, verify};
-use crate::accounts;
-use crate::error::{Error, Result, sql};
+use crate::error::{Error, Result};
+use crate::pg::boundary::sql;
 use crate::pg::clock;
 
 #[pg_extern(sql = false)]
@@ -33,7 +34,7 @@ fn create_api_key(
 > {
     TableIterator::once(sql(|| {
         let missing = |argument| Error::Argument(format!("{argument} must not be NULL"));
-        let attached = accounts::current();
+        let attached = current();
         let NewKey {
             id,
             key,
@@ -64,7 +65,7 @@ fn verify_api_key(
     ),
 > {
     TableIterator::once(sql(|| {
-        let attached = accounts::current();
+        let attached = current();
         let keys = attached.api_keys()?;
         let key = key.ok_or(Refusal::UnknownApiKey)?;
         let Found { row, fingerprint } = verify(keys, key, clock::now())?;
@@ -96,7 +97,7 @@ fn check_api_key(
     ),
 > {
     TableIterator::once(sql(|| {
-        let attached = accounts::current();
+        let attached = current();
         let keys = attached.api_keys()?;
         let found = refused(
             key.ok_or(Error::Refused(Refusal::UnknownApiKey))
@@ -148,7 +149,7 @@ fn refused<T>(outcome: Result<T>) -> Result<Result<T, Refusal>> {
 #[pg_extern(sql = false)]
 fn revoke_api_key(id: &str) -> bool {
     sql(|| {
-        let attached = accounts::current();
+        let attached = current();
         let keys = attached.api_keys()?;
         Ok(triggers::revoking(|| keys.end(id)))
     })

@@ -5,12 +5,13 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
 use super::issue::{self, Request};
-use super::known::known;
 use super::refresh::refresh;
 use super::report::{Report, report};
 use super::revocation;
+use super::verified_cache::known;
 use super::verify::{Signed, decode, parse};
-use crate::error::{Error, Result, sql};
+use crate::error::{Error, Result};
+use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::{JsonText, Jsonb};
 

@@ -10,6 +10,11 @@ use crate::pg::{acting, catalog};
 /// Ours sort behind every other trigger of the table, so that they see what those made of the row.
 pub const TRIGGER_PREFIX: &str = "zzzz_auth_ext_";
 
+/// Types of a version column.
+pub const VERSION_TYPES: &[pg_sys::Oid] = &[pg_sys::INT4OID, pg_sys::INT8OID];
+/// How a missing version column is added: no table rewrite.
+pub const VERSION_DEFINITION: &str = "bigint NOT NULL DEFAULT 0";
+
 /// A trigger: the rest of its name, when it fires, and its function with arguments.
 pub struct Trigger {
     /// Behind [`TRIGGER_PREFIX`]; triggers of one event fire in the order of their names.

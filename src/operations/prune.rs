@@ -2,7 +2,6 @@
 
 use pgrx::prelude::*;
 
-use crate::error::sql;
 use crate::invalidation;
 use crate::pg::plan::{Sees, query};
 use crate::settings;
@@ -56,14 +55,11 @@ fn prune_log() -> usize {
     invalidation::as_our_own(|| query(Sees::Transaction, LOG, &arguments, |_| ()).len())
 }
 
-#[pg_extern(sql = false)]
-fn prune() -> i64 {
-    sql(|| {
-        let removed: usize = COMMANDS
-            .iter()
-            .map(|command| query(Sees::Transaction, command, &[], |_| ()).len())
-            .sum();
-        let removed = removed.saturating_add(prune_log());
-        Ok(i64::try_from(removed).unwrap_or(i64::MAX))
-    })
+/// Removes what can no longer matter; how many rows that were.
+pub fn prune() -> usize {
+    let removed: usize = COMMANDS
+        .iter()
+        .map(|command| query(Sees::Transaction, command, &[], |_| ()).len())
+        .sum();
+    removed.saturating_add(prune_log())
 }

@@ -1,12 +1,12 @@
-//! Who relays for which database: a small table in shared memory.
+//! Which process relays for which database: a small table in shared memory.
 
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::shmem::PGRXSharedMemory;
 use pgrx::{pg_shmem_init, pg_sys};
 
-use crate::pg::latch::Latch;
-use crate::pg::process;
+use super::latch::Latch;
+use super::process;
 
 /// As many databases can have a relay.
 const SLOTS: usize = 64;

@@ -1,0 +1,15 @@
+//! Binding an application's table: its columns, its triggers, its ids. What users and API keys share.
+
+mod binding;
+mod functions;
+mod id;
+mod table;
+mod triggers;
+
+pub use binding::{Attached, Binding, Bindings, current};
+pub use id::{IdType, uuid};
+pub use table::{
+    Attachment, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, check_table, detach,
+    optional_column, require_column, require_distinct,
+};
+pub use triggers::{as_it_is, changes, exhausted, is_bump, raised};

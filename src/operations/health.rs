@@ -1,0 +1,94 @@
+//! What an operator looks at: `auth.health()`.
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+
+use crate::accounts;
+use crate::api_key;
+use crate::error::Result;
+use crate::pg::plan::{Row, Sees, query};
+use crate::relay::{self, Pending};
+
+/// What SQL knows. The log is counted up to a bound, so that the question stays cheap.
+const TABLES: &str = "
+    SELECT
+        current_setting('auth_ext.notify'),
+        pg_notification_queue_usage(),
+        (SELECT count(*) FROM (SELECT FROM auth.invalidation_log LIMIT 100000) AS l),
+        pg_total_relation_size('auth.invalidation_log'),
+        (SELECT clock_timestamp() - l.created_at FROM auth.invalidation_log AS l ORDER BY l.xid LIMIT 1),
+        (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'users'),
+        (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'api_keys'),
+        k.verifying,
+        k.lapses_at,
+        (SELECT p.sent_at FROM auth.relay_position AS p)
+    FROM (
+        SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at
+        FROM auth.signing_keys AS k WHERE k.status <> 'retired'
+    ) AS k";
+
+/// What the tables say.
+pub struct Tables {
+    pub notify: Option<String>,
+    pub queue_usage: Option<f64>,
+    pub log_events: Option<i64>,
+    pub log_bytes: Option<i64>,
+    pub log_oldest_age: Option<Interval>,
+    pub users_table: Option<String>,
+    pub api_keys_table: Option<String>,
+    pub verifying_keys: Option<i64>,
+    pub key_lapses_at: Option<TimestampWithTimeZone>,
+    pub relay_sent_at: Option<TimestampWithTimeZone>,
+}
+
+impl Tables {
+    fn read(row: &Row) -> Self {
+        Self {
+            notify: row.get(1),
+            queue_usage: row.get(2),
+            log_events: row.get(3),
+            log_bytes: row.get(4),
+            log_oldest_age: row.get(5),
+            users_table: row.get(6),
+            api_keys_table: row.get(7),
+            verifying_keys: row.get(8),
+            key_lapses_at: row.get(9),
+            relay_sent_at: row.get(10),
+        }
+    }
+}
+
+/// The answer.
+pub struct Health {
+    pub tables: Tables,
+    pub users_intact: Option<bool>,
+    pub api_keys_intact: Option<bool>,
+    pub relay_pid: Option<i32>,
+    pub pending: Pending,
+}
+
+/// How it stands now.
+pub fn health_now() -> Result<Option<Health>> {
+    let intact = |attached: Result<bool>| match attached {
+        Ok(is_attached) => is_attached.then_some(true),
+        Err(_) => Some(false),
+    };
+    let users_intact = intact(accounts::current().if_any().map(|users| users.is_some()));
+    let api_keys_intact = intact(api_key::current().if_any().map(|keys| keys.is_some()));
+    let pending = relay::pending_for_relay();
+    Ok(query(Sees::Latest, TABLES, &[], Tables::read)
+        .pop()
+        .map(|tables| Health {
+            // A table that was dropped is neither whole nor broken.
+            users_intact: tables
+                .users_table
+                .as_ref()
+                .map(|_| users_intact == Some(true)),
+            api_keys_intact: tables
+                .api_keys_table
+                .as_ref()
+                .map(|_| api_keys_intact == Some(true)),
+            tables,
+            relay_pid: relay::worker(),
+            pending,
+        }))
+}
