@@ -1,52 +1,138 @@
-//! What README.md shows works.
+//! What README.md and the pages of docs/ show works.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use auth_ext_tests::{Shown, readme_blocks, readme_code, refused, shared};
+use auth_ext_tests::{Ask, Client, Cluster, Shown, readme_blocks, readme_code, refused};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-#[test]
-fn every_sql_block_of_the_readme_runs_in_order() {
-    let blocks = readme_blocks(root().join("README.md"));
-    assert!(!blocks.is_empty(), "README.md has no block of SQL");
+/// The pages of docs/, from the root, in the order of their names.
+fn pages() -> Vec<String> {
+    let folder = fs::read_dir(root().join("docs")).expect("docs");
+    let mut pages: Vec<_> = folder
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("docs/{name}"))
+        .collect();
+    pages.sort();
+    assert!(!pages.is_empty(), "docs/ has no page");
+    pages
+}
 
-    let db = shared().empty_database("readme");
-    let mut reader = shared().connect(&db);
-    for block in blocks {
+/// Runs the blocks of SQL of a page in order; how many there are.
+fn run_blocks(reader: &mut Client, page: &str) -> usize {
+    let blocks = readme_blocks(root().join(page));
+    for block in &blocks {
         let result = reader.batch_execute(&block.sql);
-        println!("README.md:{}", block.line);
+        println!("{page}:{}", block.line);
         match &block.error {
             Some(sqlstate) => {
                 refused(result, sqlstate, None);
             }
             None => result.unwrap_or_else(|error| {
-                panic!("README.md:{} failed: {error:?}\n{}", block.line, block.sql)
+                panic!("{page}:{} failed: {error:?}\n{}", block.line, block.sql)
             }),
+        }
+    }
+    blocks.len()
+}
+
+#[test]
+fn every_sql_block_of_the_readme_runs_in_order() {
+    let cluster = Cluster::start("readme");
+    let db = cluster.empty_database("readme");
+    let ran = run_blocks(&mut cluster.connect(&db), "README.md");
+    assert!(ran > 5, "README.md has no tour");
+}
+
+/// Each page goes on from the README's tour, in a server of its own, since roles belong to all databases.
+#[test]
+fn every_sql_block_of_the_docs_runs_after_those_of_the_readme() {
+    let cluster = Cluster::start("docs");
+    let mut admin = cluster.connect("postgres");
+    let mut ran = 0;
+    for page in pages() {
+        let db = cluster.empty_database("docs");
+        let mut reader = cluster.connect(&db);
+        run_blocks(&mut reader, "README.md");
+        ran += run_blocks(&mut reader, &page);
+        drop(reader);
+        admin.run(&format!("DROP DATABASE \"{db}\" WITH (FORCE)"));
+        for role in admin.rows("SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384", &[]) {
+            admin.run(&format!("DROP ROLE {}", role.get::<_, String>(0)));
+        }
+    }
+    assert!(ran > 10, "the pages have no examples");
+}
+
+#[test]
+fn every_link_of_the_docs_leads_somewhere() {
+    let mut pages = pages();
+    pages.push("README.md".to_owned());
+    for page in pages {
+        let path = root().join(&page);
+        let text = fs::read_to_string(&path).expect("a page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                path.clone()
+            } else {
+                path.parent().expect("a folder").join(file)
+            };
+            let Ok(target) = fs::read_to_string(&target) else {
+                panic!("{page} links to {link}, which is not there");
+            };
+            let found = heading.is_empty()
+                || target
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| anchor(line) == heading);
+            assert!(found, "{page} links to {link}, which has no such heading");
         }
     }
 }
 
+/// What GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
 #[test]
-fn the_code_that_the_readme_shows_is_that_of_the_files() {
-    let code = readme_code(root().join("README.md"));
+fn the_code_that_the_docs_show_is_that_of_the_files() {
+    let shown: Vec<(String, Shown)> = pages()
+        .into_iter()
+        .flat_map(|page| {
+            let code = readme_code(root().join(&page));
+            code.into_iter().map(move |shown| (page.clone(), shown))
+        })
+        .collect();
     for listener in ["listener.py", "listener.mjs", "listener.rs"] {
-        let is_shown = |shown: &Shown| shown.file == format!("tests/listeners/{listener}");
+        let file = format!("tests/listeners/{listener}");
         assert!(
-            code.iter().any(is_shown),
-            "README.md shows nothing of {listener}"
+            shown.iter().any(|(_, shown)| shown.file == file),
+            "the docs show nothing of {listener}"
         );
     }
-    for shown in code {
+    for (page, shown) in shown {
         let text = fs::read_to_string(root().join(&shown.file)).expect(&shown.file);
         // Whole lines.
         let (text, part) = (format!("\n{text}"), format!("\n{}\n", shown.text));
         assert!(
             text.contains(&part),
-            "README.md:{} is not in {}",
+            "{page}:{} is not in {}",
             shown.line,
             shown.file
         );
