@@ -13,7 +13,13 @@ fn root() -> PathBuf {
 fn pages() -> Vec<String> {
     let folder = fs::read_dir(root().join("docs")).expect("docs");
     let mut pages: Vec<_> = folder
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
         .filter(|name| name.ends_with(".md"))
         .map(|name| format!("docs/{name}"))
         .collect();
@@ -61,7 +67,10 @@ fn every_sql_block_of_the_docs_runs_after_those_of_the_readme() {
         ran += run_blocks(&mut reader, &page);
         drop(reader);
         admin.run(&format!("DROP DATABASE \"{db}\" WITH (FORCE)"));
-        for role in admin.rows("SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384", &[]) {
+        for role in admin.rows(
+            "SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384",
+            &[],
+        ) {
             admin.run(&format!("DROP ROLE {}", role.get::<_, String>(0)));
         }
     }
@@ -75,7 +84,11 @@ fn every_link_of_the_docs_leads_somewhere() {
     for page in pages {
         let path = root().join(&page);
         let text = fs::read_to_string(&path).expect("a page");
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             if link.starts_with("http") {
                 continue;
             }
