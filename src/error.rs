@@ -18,6 +18,8 @@ pub enum Error {
     Argument(String),
     /// The caller may not: SQLSTATE 42501.
     Forbidden(String),
+    /// What the extension relies on is not so: SQLSTATE XX000.
+    Internal(String),
 }
 
 /// The result of everything that can be refused.
@@ -86,6 +88,12 @@ impl Error {
             Self::Argument(message) => (
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 message,
+                None,
+                None,
+            ),
+            Self::Internal(message) => (
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                format!("internal error in auth_ext: {message}"),
                 None,
                 None,
             ),

@@ -47,7 +47,7 @@ fn run<T>(
     plan: impl Fn(&Plans) -> &Plan,
     sees: Sees,
     arguments: &[Option<pg_sys::Datum>],
-    read: impl FnMut(&crate::pg::plan::Row) -> T,
+    read: impl FnMut(&crate::pg::row::Row) -> T,
 ) -> Option<T> {
     let _acting = ActingAs::qualified(catalog::extension_owner());
     PLANS
@@ -84,9 +84,8 @@ pub fn floor(users: &Users, user_id: &str) -> i64 {
         |plans| &plans.next_version,
         Sees::Latest,
         &[key(user_id).into_owned().into_datum()],
-        |row| row.get::<i64>(1),
+        |row| row.required::<i64>(1),
     )
-    .flatten()
     .unwrap_or(0)
     .max(users.version_floor)
     .max(invalidation::bulk_version_floor())
@@ -99,11 +98,10 @@ pub fn bumped_at(users: &Users, user_id: &str) -> Option<UnixMicros> {
         Sees::Latest,
         &[key(user_id).into_owned().into_datum()],
         |row| {
-            row.get::<TimestampWithTimeZone>(1)
-                .map(|time| clock::from_pg(time.into_inner()))
+            let time = row.required::<TimestampWithTimeZone>(1);
+            clock::from_pg(time.into_inner())
         },
     )
-    .flatten()
     .max(users.bumped_floor)
 }
 

@@ -96,10 +96,9 @@ fn consume_one_time_token(token: &str, purpose: &str) -> Option<String> {
              WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > clock_timestamp()
              RETURNING user_id",
             &[text(jose::fingerprint(token)), text(purpose)],
-            |row| row.get::<String>(1),
+            |row| row.required::<String>(1),
         )
-        .pop()
-        .flatten())
+        .pop())
     })
 }
 
@@ -135,10 +134,9 @@ fn holder(token: &str, purpose: &str) -> Result<Option<String>> {
         "SELECT user_id FROM auth.one_time_tokens
          WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > clock_timestamp()",
         &[text(jose::fingerprint(token)), text(purpose)],
-        |row| row.get::<String>(1),
+        |row| row.required::<String>(1),
     )
-    .pop()
-    .flatten();
+    .pop();
     let Some(user_id) = user_id else {
         return Ok(None);
     };

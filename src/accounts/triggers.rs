@@ -21,8 +21,8 @@ use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::catalog;
-use crate::pg::row::{RowPlace, TriggerRow};
 use crate::pg::transaction::{self, TransactionId};
+use crate::pg::trigger_row::{RowPlace, TriggerRow};
 use crate::settings;
 
 thread_local! {

@@ -6,13 +6,12 @@ use jose::{Refusal, UnixMicros};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use crate::attach::IdType;
+use crate::attach::{self, IdType};
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, Relation};
 use crate::pg::plan::{Plan, Sees};
 use crate::pg::probe::{Looked, Probe, Slot};
-use crate::pg::watch::{self, Watch};
 
 /// The attached users table.
 pub struct Users {
@@ -75,10 +74,10 @@ impl Users {
     /// (nothing enforces that it is unique) is nobody's either.
     pub fn find(&self, user_id: &str) -> Option<Account> {
         let id = self.id_type.datum(user_id)?;
-        let looked = self.probe.as_ref().map(|probe| {
-            let still_holds = || watch::ATTACHED.with(Watch::was_fresh);
-            probe.look(&[id], still_holds, |row| self.read(row))
-        });
+        let looked = self
+            .probe
+            .as_ref()
+            .map(|probe| probe.look(&[id], attach::still_holds, |row| self.read(row)));
         match looked {
             Some(Looked::Row(account)) => account,
             Some(Looked::Nothing) => None,
@@ -117,9 +116,9 @@ impl Users {
             Plan::prepare(&sql, &[self.id_type.parameter()])
         });
         let mut accounts = plan.run(Sees::Latest, &[Some(id)], 0, |row| Account {
-            id: row.get(1).unwrap_or_default(),
-            session_version: row.get(2).unwrap_or(0),
-            active: row.get(3).unwrap_or(false),
+            id: row.required(1),
+            session_version: row.required(2),
+            active: row.required(3),
         });
         accounts.pop().filter(|_| accounts.is_empty())
     }

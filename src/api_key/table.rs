@@ -12,7 +12,8 @@ use crate::attach::IdType;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::clock;
-use crate::pg::plan::{Plan, Row, Sees};
+use crate::pg::plan::{Plan, Sees};
+use crate::pg::row::Row;
 
 /// The attached API-key table. The ids of its rows and of their owners travel as text.
 pub struct ApiKeys {
@@ -271,11 +272,12 @@ impl ApiKeys {
 
     fn read(&self, plan: &Plan, arguments: &[Option<pg_sys::Datum>]) -> Vec<KeyRow> {
         let _acting = ActingAs::reader(self.table.owner);
-        plan.run(Sees::Latest, arguments, 0, |row: &Row| KeyRow {
+        plan.run(Sees::Latest, arguments, 0, |row: &Row<'_>| KeyRow {
+            // The application's columns: a key without an owner is nobody's.
             id: row.get(1).unwrap_or_default(),
             user_id: row.get(2).unwrap_or_default(),
-            session_version: row.get(3).unwrap_or(0),
-            active: row.get(4).unwrap_or(false),
+            session_version: row.required(3),
+            active: row.required(4),
             expires_at: row
                 .get::<TimestampWithTimeZone>(5)
                 .map(|time| clock::from_pg(time.into_inner())),

@@ -11,8 +11,9 @@ use pgrx::prelude::*;
 use super::id::IdType;
 use super::table::TRIGGER_PREFIX;
 use crate::error::{Error, Result};
-use crate::pg::plan::Row;
-use crate::pg::{catalog, clock, scan, watch};
+use crate::pg::row::Row;
+use crate::pg::watch::{Watch, Watched};
+use crate::pg::{catalog, clock, scan};
 
 /// The attached tables, as `auth.attached_tables` names them.
 pub struct Bindings {
@@ -21,42 +22,33 @@ pub struct Bindings {
 }
 
 thread_local! {
-    static CACHE: RefCell<Option<Rc<Bindings>>> = const { RefCell::new(None) };
+    static KEPT: Watched<Bindings> = Watched::new(true);
 }
 
 /// The attached tables as committed now (and as changed by this transaction). Another value whenever one of them, or
 /// what the catalogs say of it, may have changed.
 pub fn current() -> Rc<Bindings> {
-    watch::ATTACHED.with(|watch| {
-        // A change that arrives while we read makes the watch stale again: then read once more.
-        loop {
-            if watch.is_fresh()
-                && let Some(bindings) = CACHE.with_borrow(Clone::clone)
-            {
-                return bindings;
-            }
-            // Should the reading be cancelled, nothing old must pass for fresh.
-            CACHE.set(None);
-            let configuration = [
-                catalog::auth_relation(c"attached_tables"),
-                catalog::auth_relation(c"user_floor"),
-            ];
-            watch.begin(configuration.to_vec());
-            let floor = scan::rows(configuration[1], Floor::read).pop();
-            let rows = scan::rows(configuration[0], |row| Binding::read(row, floor.as_ref()));
-            watch.begin(
-                rows.iter()
-                    .map(|row| row.relation)
-                    .chain(configuration)
-                    .collect(),
-            );
-            CACHE.set(Some(Rc::new(Bindings::of(rows))));
-        }
-    })
+    let tables = || {
+        vec![
+            catalog::auth_relation(c"attached_tables"),
+            catalog::auth_relation(c"user_floor"),
+        ]
+    };
+    KEPT.with(|kept| kept.current(tables, Bindings::read))
+}
+
+/// Is what [`current`] gave last still so, by the messages that were read since?
+pub fn still_holds() -> bool {
+    KEPT.with(Watched::was_fresh)
 }
 
 impl Bindings {
-    fn of(rows: Vec<Binding>) -> Self {
+    fn read(watch: &Watch) -> Self {
+        let floor = scan::rows(catalog::auth_relation(c"user_floor"), Floor::read).pop();
+        let rows = scan::rows(catalog::auth_relation(c"attached_tables"), |row| {
+            Binding::read(row, floor.as_ref())
+        });
+        watch.also(rows.iter().map(|row| row.relation));
         let mut bindings = Self {
             users: None,
             api_keys: None,
@@ -166,30 +158,35 @@ struct Floor {
 }
 
 impl Floor {
-    fn read(row: &Row) -> Self {
-        let bumped_at = row.get::<TimestampWithTimeZone>(2);
+    fn read(row: &Row<'_>) -> Self {
+        let bumped_at = row.required::<TimestampWithTimeZone>(c"bumped_at");
         Self {
-            // Never too early.
-            bumped_at: bumped_at.map_or(UnixMicros(i64::MAX), |time| {
-                clock::from_pg(time.into_inner())
-            }),
-            version: row.get(3).unwrap_or(i64::MAX),
+            bumped_at: clock::from_pg(bumped_at.into_inner()),
+            version: row.required(c"next_version"),
         }
     }
 }
 
 impl Binding {
-    fn read(row: &Row, floor: Option<&Floor>) -> Self {
+    fn read(row: &Row<'_>, floor: Option<&Floor>) -> Self {
         Self {
-            kind: row.get(1).unwrap_or_default(),
-            relation: row.get(2).unwrap_or(pg_sys::InvalidOid),
-            id_column: row.get(3).unwrap_or_default(),
-            version_column: row.get(4).unwrap_or_default(),
-            active_column: row.get(5),
+            kind: row.required(c"kind"),
+            relation: row.required(c"relation"),
+            id_column: row.required(c"id_column"),
+            version_column: row.required(c"version_column"),
+            active_column: row.get(c"active_column"),
             version_floor: floor.map_or(0, |floor| floor.version),
             bumped_floor: floor.map(|floor| floor.bumped_at),
-            key_columns: [7, 8, 9, 10, 11, 12].map(|column| row.get(column)),
-            trigger_count: row.get(13).unwrap_or(i32::MAX),
+            key_columns: [
+                c"user_column",
+                c"fingerprint_column",
+                c"hash_column",
+                c"prefix_column",
+                c"expires_column",
+                c"last_used_column",
+            ]
+            .map(|column| row.get(column)),
+            trigger_count: row.required(c"trigger_count"),
         }
     }
 

@@ -176,9 +176,9 @@ fn revoke_triggers(kind: &str) {
          WHERE f.pronamespace = 'auth'::regnamespace AND f.prorettype = 'trigger'::regtype
            AND starts_with(f.proname, $1) AND a.grantee NOT IN (0, f.proowner)",
         &[text(format!("{kind}_"))],
-        |row| row.get::<String>(1),
+        |row| row.required::<String>(1),
     );
-    for command in commands.iter().flatten() {
+    for command in &commands {
         run(command);
     }
 }
@@ -195,9 +195,9 @@ fn grant_triggers(kind: &str, owner: pg_sys::Oid) {
             text(format!("{kind}_")),
             (pg_sys::OIDOID, owner.into_datum()),
         ],
-        |row| row.get::<String>(1),
+        |row| row.required::<String>(1),
     );
-    for command in commands.iter().flatten() {
+    for command in &commands {
         run(command);
     }
 }
@@ -236,7 +236,7 @@ fn attached_kinds(relation: pg_sys::Oid) -> Vec<String> {
         Sees::Latest,
         "SELECT kind FROM auth.attached_tables WHERE relation = $1",
         &[(pg_sys::OIDOID, relation.into_datum())],
-        |row| row.get::<String>(1).unwrap_or_default(),
+        |row| row.required::<String>(1),
     )
 }
 
@@ -245,10 +245,9 @@ fn attached(kind: &str) -> Option<pg_sys::Oid> {
         Sees::Latest,
         "SELECT relation::oid FROM auth.attached_tables WHERE kind = $1",
         &[text(kind)],
-        |row| row.get::<pg_sys::Oid>(1),
+        |row| row.required::<pg_sys::Oid>(1),
     )
     .pop()
-    .flatten()
 }
 
 fn create_trigger(table: &str, trigger: &Trigger) {
@@ -282,9 +281,9 @@ fn drop_triggers(kind: &str) {
          JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE t.tgparentid = 0 AND starts_with(t.tgname, $1) AND starts_with(f.proname, $2)",
         &[text(TRIGGER_PREFIX), text(format!("{kind}_"))],
-        |row| row.get::<String>(1),
+        |row| row.required::<String>(1),
     );
-    for command in commands.iter().flatten() {
+    for command in &commands {
         run(command);
     }
 }

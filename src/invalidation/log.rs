@@ -185,12 +185,10 @@ impl Plans {
             limit.into_datum(),
         ];
         self.since.run(Sees::Active, &arguments, 0, |row| Logged {
-            written: row
-                .get::<TimestampWithTimeZone>(1)
-                .map_or(0, TimestampWithTimeZone::into_inner),
-            n: row.get(2).unwrap_or_default(),
-            event: row.get(3).unwrap_or_default(),
-            relayed: row.get(4).unwrap_or_default(),
+            written: row.required::<TimestampWithTimeZone>(1).into_inner(),
+            n: row.required(2),
+            event: row.required(3),
+            relayed: row.required(4),
         })
     }
 

@@ -5,7 +5,8 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use crate::accounts;
 use crate::api_key;
 use crate::error::Result;
-use crate::pg::plan::{Row, Sees, query};
+use crate::pg::plan::{Sees, query};
+use crate::pg::row::Row;
 use crate::relay::{self, Pending};
 
 /// What SQL knows. The log is counted up to a bound, so that the question stays cheap.
@@ -41,7 +42,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    fn read(row: &Row) -> Self {
+    fn read(row: &Row<'_>) -> Self {
         Self {
             notify: row.get(1),
             queue_usage: row.get(2),

@@ -53,7 +53,8 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
     }
 }
 
-fn raise(error: Error) -> ! {
+/// Raises an error where nobody could pass it on.
+pub fn raise(error: Error) -> ! {
     leave_out_context();
     error.report().report(PgLogLevel::ERROR);
     unreachable!("reporting at ERROR does not return")

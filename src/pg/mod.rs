@@ -28,6 +28,7 @@ pub mod row;
 pub mod scan;
 pub mod snapshot;
 pub mod transaction;
+pub mod trigger_row;
 pub mod wal;
 pub mod watch;
 

@@ -4,6 +4,7 @@ use std::ffi::CString;
 
 use pgrx::prelude::*;
 
+use super::row::Row;
 use super::{acting::ActingAs, snapshot};
 
 /// What a query sees.
@@ -23,12 +24,6 @@ pub enum Sees {
 pub struct Plan {
     plan: pg_sys::SPIPlanPtr,
     arguments: usize,
-}
-
-/// A row of a result, valid inside the closure that reads it.
-pub struct Row {
-    tuple: pg_sys::HeapTuple,
-    descriptor: pg_sys::TupleDesc,
 }
 
 impl Plan {
@@ -61,7 +56,7 @@ impl Plan {
         sees: Sees,
         arguments: &[Option<pg_sys::Datum>],
         limit: i64,
-        mut read: impl FnMut(&Row) -> T,
+        mut read: impl FnMut(&Row<'_>) -> T,
     ) -> Vec<T> {
         assert_eq!(
             arguments.len(),
@@ -113,7 +108,7 @@ impl Plan {
 }
 
 /// Reads the rows of the last SPI command.
-fn rows<T>(read: &mut impl FnMut(&Row) -> T) -> Vec<T> {
+fn rows<T>(read: &mut impl FnMut(&Row<'_>) -> T) -> Vec<T> {
     // SAFETY: SPI_tuptable is NULL or the result of the command that just ran in this connection, with
     // SPI_processed tuples in `vals`.
     unsafe {
@@ -122,34 +117,8 @@ fn rows<T>(read: &mut impl FnMut(&Row) -> T) -> Vec<T> {
         };
         let count = usize::try_from(pg_sys::SPI_processed).unwrap_or(0);
         (0..count)
-            .map(|i| {
-                read(&Row {
-                    tuple: *table.vals.add(i),
-                    descriptor: table.tupdesc,
-                })
-            })
+            .map(|i| read(&Row::new(*table.vals.add(i), table.tupdesc)))
             .collect()
-    }
-}
-
-impl Row {
-    /// A tuple and what describes it.
-    ///
-    /// # Safety
-    /// Both must live as long as the row.
-    pub unsafe fn new(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
-        Self { tuple, descriptor }
-    }
-
-    /// Column `number` (from 1) as `T`, which must be its type; None for NULL.
-    pub fn get<T: FromDatum>(&self, number: i32) -> Option<T> {
-        let mut is_null = true;
-        // SAFETY: tuple and descriptor belong together and live while the closure runs; a column that
-        // does not exist is reported as NULL. T copies what it needs.
-        unsafe {
-            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, number, &mut is_null);
-            T::from_datum(datum, is_null)
-        }
     }
 }
 
@@ -169,7 +138,7 @@ pub fn query<T>(
     sees: Sees,
     sql: &str,
     arguments: &[(pg_sys::Oid, Option<pg_sys::Datum>)],
-    read: impl FnMut(&Row) -> T,
+    read: impl FnMut(&Row<'_>) -> T,
 ) -> Vec<T> {
     let _acting = ActingAs::writer(super::catalog::extension_owner(), None).without_jit();
     let (types, values): (Vec<_>, Vec<_>) = arguments.iter().copied().unzip();

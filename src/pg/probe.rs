@@ -4,6 +4,7 @@
 use pgrx::prelude::*;
 
 use super::catalog::UniqueIndex;
+use super::row::{Value, require_fit};
 use super::{READ_LOCK, catalog, snapshot};
 
 /// A table, and the index by which its rows are found.
@@ -13,7 +14,14 @@ pub struct Probe {
     /// For each of the index's columns, the function that says what is equal.
     equal: Vec<pg_sys::Oid>,
     /// The columns that are read.
-    columns: Vec<i16>,
+    columns: Vec<Read>,
+}
+
+/// A column that is read: its number, and its type, a domain resolved to what it is over.
+#[derive(Clone, Copy)]
+struct Read {
+    number: i16,
+    type_oid: pg_sys::Oid,
 }
 
 /// What became of a look-up.
@@ -30,7 +38,7 @@ pub enum Looked<T> {
 pub struct Slot<'a> {
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
-    columns: &'a [i16],
+    columns: &'a [Read],
 }
 
 impl Probe {
@@ -51,7 +59,13 @@ impl Probe {
             .collect::<Option<_>>()?;
         let columns = columns
             .iter()
-            .map(|column| Some(catalog::column(table, column)?.number))
+            .map(|column| {
+                let column = catalog::column(table, column)?;
+                Some(Read {
+                    number: column.number,
+                    type_oid: column.type_oid,
+                })
+            })
             .collect::<Option<_>>()?;
         Some(Self {
             table,
@@ -100,7 +114,12 @@ impl Probe {
             );
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             let found = if pg_sys::index_getnext_slot(scan, forward, slot) {
-                let last = self.columns.iter().copied().max().unwrap_or(0);
+                let last = self
+                    .columns
+                    .iter()
+                    .map(|column| column.number)
+                    .max()
+                    .unwrap_or(0);
                 if last > 0 {
                     pg_sys::slot_getsomeattrs_int(slot, i32::from(last));
                 }
@@ -148,12 +167,12 @@ impl Probe {
 }
 
 impl Slot<'_> {
-    /// The `n`th of the columns that are read, as `T`, which must be its type; None for NULL.
-    pub fn get<T: FromDatum>(&self, n: usize) -> Option<T> {
-        let at = usize::try_from(*self.columns.get(n)?)
-            .ok()?
-            .checked_sub(1)?;
-        // SAFETY: values and nulls of a row that is being read. T copies what it needs.
+    /// The `n`th of the columns that are read; None for NULL. One of another type is an internal error.
+    pub fn get<T: Value>(&self, n: usize) -> Option<T> {
+        let column = self.columns.get(n)?;
+        require_fit::<T>(column.type_oid, || format!("column {n} of a look-up"));
+        let at = usize::try_from(column.number).ok()?.checked_sub(1)?;
+        // SAFETY: values and nulls of a row that is being read, of a type that fits. T copies what it needs.
         unsafe { T::from_datum(*self.values.get(at)?, *self.nulls.get(at)?) }
     }
 }

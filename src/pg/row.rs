@@ -1,186 +1,133 @@
-//! The rows that a trigger is given, read by column name: partitions order their columns differently.
+//! The rows of a result or a table, read as what their columns are.
 
 use core::ffi::CStr;
 use core::marker::PhantomData;
-use std::ffi::CString;
 
+use pgrx::datum::{Inet, Interval, TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
-use pgrx::{AllocatedByPostgres, PgTupleDesc};
 
-/// OLD or NEW of a row trigger.
-pub struct TriggerRow<'a> {
+use super::boundary;
+use super::json::JsonText;
+use crate::error::Error;
+
+/// A type that a column can be read as.
+///
+/// # Safety
+/// `from_datum` must read the datums of every SQL type that `fits`.
+pub unsafe trait Value: FromDatum {
+    /// Can a column of that SQL type be read so?
+    fn fits(type_oid: pg_sys::Oid) -> bool;
+}
+
+macro_rules! reads {
+    ($($rust:ty: $($sql:ident)|+;)*) => {$(
+        // SAFETY: pgrx reads these types so; a varchar is a text, a regclass an oid.
+        unsafe impl Value for $rust {
+            fn fits(type_oid: pg_sys::Oid) -> bool {
+                matches!(type_oid, $(pg_sys::$sql)|+)
+            }
+        }
+    )*};
+}
+
+reads! {
+    bool: BOOLOID;
+    i32: INT4OID;
+    i64: INT8OID;
+    f64: FLOAT8OID;
+    String: TEXTOID | VARCHAROID;
+    Vec<String>: TEXTARRAYOID;
+    Vec<u8>: BYTEAOID;
+    pg_sys::Oid: OIDOID | REGCLASSOID;
+    JsonText: JSONBOID;
+    Inet: INETOID;
+    Interval: INTERVALOID;
+    TimestampWithTimeZone: TIMESTAMPTZOID;
+    Uuid: UUIDOID;
+}
+
+/// A row, valid inside the closure that reads it.
+pub struct Row<'a> {
     tuple: pg_sys::HeapTuple,
     descriptor: pg_sys::TupleDesc,
-    trigger: PhantomData<&'a pg_sys::TriggerData>,
+    lives: PhantomData<&'a pg_sys::HeapTupleData>,
 }
 
-/// Where a tuple stands: which table, page and line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RowPlace {
-    table: pg_sys::Oid,
-    block: (u16, u16),
-    offset: u16,
+/// How a column of a row is named: by its place in the query's list, from 1, or by its name in the table.
+pub trait ColumnRef: Copy {
+    /// Its number; None when there is none.
+    fn number(self, row: &Row<'_>) -> Option<i32>;
+    /// As an error names it.
+    fn describe(self) -> String;
 }
 
-/// A column of a trigger's rows.
-#[derive(Clone, Copy)]
-pub struct Column {
-    number: i32,
-    /// Its type, a domain resolved to what it is over.
-    base_type: pg_sys::Oid,
-}
-
-impl<'a> TriggerRow<'a> {
-    /// The row before the change; None for an INSERT.
-    pub fn old(trigger: &'a PgTrigger<'a>) -> Option<Self> {
-        let data = trigger.trigger_data();
-        let inserts = pg_sys::TRIGGER_EVENT_OPMASK & data.tg_event == pg_sys::TRIGGER_EVENT_INSERT;
-        if inserts {
-            None
-        } else {
-            Self::of(data, data.tg_trigtuple)
-        }
+impl ColumnRef for i32 {
+    fn number(self, row: &Row<'_>) -> Option<i32> {
+        // SAFETY: the descriptor lives as long as the row.
+        let count = unsafe { (*row.descriptor).natts };
+        (1..=count).contains(&self).then_some(self)
     }
 
-    /// The row after the change; None for a DELETE.
-    pub fn new(trigger: &'a PgTrigger<'a>) -> Option<Self> {
-        let data = trigger.trigger_data();
-        match pg_sys::TRIGGER_EVENT_OPMASK & data.tg_event {
-            pg_sys::TRIGGER_EVENT_INSERT => Self::of(data, data.tg_trigtuple),
-            pg_sys::TRIGGER_EVENT_UPDATE => Self::of(data, data.tg_newtuple),
-            _ => None,
-        }
+    fn describe(self) -> String {
+        format!("column {self} of an internal query")
+    }
+}
+
+impl ColumnRef for &CStr {
+    fn number(self, row: &Row<'_>) -> Option<i32> {
+        // SAFETY: the descriptor lives as long as the row; the name is NUL-terminated.
+        let number = unsafe { pg_sys::SPI_fnumber(row.descriptor, self.as_ptr()) };
+        (number > 0).then_some(number)
     }
 
-    fn of(data: &'a pg_sys::TriggerData, tuple: pg_sys::HeapTuple) -> Option<Self> {
-        if tuple.is_null() || data.tg_relation.is_null() {
-            return None;
-        }
-        // SAFETY: a row trigger's relation is open while the trigger runs, and describes its tuples.
-        let descriptor = unsafe { (*data.tg_relation).rd_att };
-        Some(Self {
+    fn describe(self) -> String {
+        format!("column {} of an internal table", self.to_string_lossy())
+    }
+}
+
+impl<'a> Row<'a> {
+    /// A tuple and what describes it.
+    ///
+    /// # Safety
+    /// The two belong together and live as long as the row.
+    pub unsafe fn new(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
+        Self {
             tuple,
             descriptor,
-            trigger: PhantomData,
-        })
-    }
-
-    /// Finds a column of the rows of this trigger: OLD and NEW have the same ones.
-    pub fn column(&self, name: &str) -> Option<Column> {
-        let name = CString::new(name).ok()?;
-        // SAFETY: the descriptor lives as long as self; the name is NUL-terminated; the rest are catalog look-ups.
-        unsafe {
-            let number = pg_sys::SPI_fnumber(self.descriptor, name.as_ptr());
-            if number <= 0 {
-                return None;
-            }
-            let base_type = match pg_sys::SPI_gettypeid(self.descriptor, number) {
-                plain @ (pg_sys::INT8OID | pg_sys::INT4OID | pg_sys::BOOLOID) => plain,
-                other => pg_sys::getBaseType(other),
-            };
-            Some(Column { number, base_type })
+            lives: PhantomData,
         }
     }
 
-    /// Where the tuple stands.
-    pub fn place(&self) -> RowPlace {
-        // SAFETY: the tuple lives as long as self.
-        let (table, tuple) = unsafe { ((*self.tuple).t_tableOid, (*self.tuple).t_self) };
-        RowPlace {
-            table,
-            block: (tuple.ip_blkid.bi_hi, tuple.ip_blkid.bi_lo),
-            offset: tuple.ip_posid,
-        }
-    }
-
-    /// A column of any type, as its type prints it.
-    pub fn text(&self, column: Column) -> Option<String> {
-        // SAFETY: tuple and descriptor belong together; the answer is NULL or a palloc'd string, copied here.
-        unsafe {
-            let value = pg_sys::SPI_getvalue(self.tuple, self.descriptor, column.number);
-            if value.is_null() {
-                return None;
-            }
-            let text = CStr::from_ptr(value).to_string_lossy().into_owned();
-            pg_sys::pfree(value.cast());
-            Some(text)
-        }
-    }
-
-    /// A column of type integer or bigint.
-    pub fn bigint(&self, column: Column) -> Option<i64> {
-        // SAFETY: the datum is read as what the column's type says.
-        unsafe {
-            match column.base_type {
-                pg_sys::INT4OID => self.get::<i32>(column).map(i64::from),
-                pg_sys::INT8OID => self.get(column),
-                _ => None,
-            }
-        }
-    }
-
-    /// A boolean column.
-    pub fn boolean(&self, column: Column) -> Option<bool> {
-        // SAFETY: the datum is read as what the column's type says.
-        unsafe {
-            if column.base_type == pg_sys::BOOLOID {
-                self.get(column)
-            } else {
-                None
-            }
-        }
-    }
-
-    /// # Safety
-    /// `T` must be the type of the column.
-    unsafe fn get<T: FromDatum>(&self, column: Column) -> Option<T> {
+    /// A column; None for NULL, and for a name that the table has not (before its update to this version, say). One of
+    /// another type is an internal error.
+    pub fn get<T: Value>(&self, column: impl ColumnRef) -> Option<T> {
+        let number = column.number(self)?;
+        // SAFETY: the descriptor lives as long as the row, and has a column of that number.
+        let type_oid = unsafe { pg_sys::SPI_gettypeid(self.descriptor, number) };
+        require_fit::<T>(type_oid, || column.describe());
         let mut is_null = true;
-        // SAFETY: tuple and descriptor belong together.
+        // SAFETY: tuple and descriptor belong together; the type fits. T copies what it needs.
         unsafe {
-            let datum =
-                pg_sys::SPI_getbinval(self.tuple, self.descriptor, column.number, &mut is_null);
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, number, &mut is_null);
             T::from_datum(datum, is_null)
         }
     }
 
-    /// A column's text where it differs from that of `other`. Integers are compared without it.
-    pub fn text_unless_same(&self, other: &Self, column: Column) -> Option<String> {
-        match (self.bigint(column), other.bigint(column)) {
-            (Some(one), Some(other)) if one == other => None,
-            _ => self
-                .text(column)
-                .filter(|text| other.text(column).as_ref() != Some(text)),
-        }
+    /// A column that cannot be NULL: if it is, that is an internal error.
+    pub fn required<T: Value>(&self, column: impl ColumnRef) -> T {
+        self.get(column).unwrap_or_else(|| {
+            boundary::raise(Error::Internal(format!("{} is missing", column.describe())))
+        })
     }
+}
 
-    /// The row with another value in a column of type integer or bigint; None when it does not fit there.
-    pub fn with_bigint(
-        &self,
-        column: Column,
-        value: i64,
-    ) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
-        let datum = match column.base_type {
-            pg_sys::INT4OID => i32::try_from(value).ok()?.into_datum()?,
-            pg_sys::INT8OID => value.into_datum()?,
-            _ => return None,
-        };
-        // PostgreSQL declares these const from 17 on, and takes pointers that may write before.
-        let (mut columns, mut values, mut nulls) = ([column.number], [datum], [false]);
-        // SAFETY: tuple and descriptor belong together and outlive the trigger's call, as does the copy that
-        // heap_modify_tuple_by_cols makes in its memory context; the arrays have one element each.
-        unsafe {
-            let tuple = pg_sys::heap_modify_tuple_by_cols(
-                self.tuple,
-                self.descriptor,
-                1,
-                columns.as_mut_ptr(),
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-            Some(PgHeapTuple::from_heap_tuple(
-                PgTupleDesc::from_pg_unchecked(self.descriptor),
-                tuple,
-            ))
-        }
+/// Raises an internal error unless a column of that type, or of a domain over it, can be read as `T`.
+pub fn require_fit<T: Value>(type_oid: pg_sys::Oid, describe: impl FnOnce() -> String) {
+    // SAFETY: a catalog look-up.
+    if !T::fits(type_oid) && !T::fits(unsafe { pg_sys::getBaseType(type_oid) }) {
+        boundary::raise(Error::Internal(format!(
+            "{} is of another type",
+            describe()
+        )));
     }
 }

@@ -2,12 +2,12 @@
 
 use pgrx::prelude::*;
 
-use super::plan::Row;
+use super::row::Row;
 use super::{READ_LOCK, snapshot};
 
-/// Every row of `table` as committed at this moment, with the transaction's own changes. Columns have the numbers of the
-/// table's definition.
-pub fn rows<T>(table: pg_sys::Oid, mut read: impl FnMut(&Row) -> T) -> Vec<T> {
+/// Every row of `table` as committed at this moment, with the transaction's own changes. Its columns are read by
+/// name: an upgrade adds new ones at the end of a table that was there, and a fresh install has them elsewhere.
+pub fn rows<T>(table: pg_sys::Oid, mut read: impl FnMut(&Row<'_>) -> T) -> Vec<T> {
     // SAFETY: a table of the extension's, locked while it is read; a missing one is NULL. The scan is over before the
     // snapshot is taken anew, unless `read` does so, which must not. All is closed here, or by the abort after an error.
     unsafe {

@@ -5,52 +5,89 @@
 //! a savepoint or aborts, and to standbys with the WAL. The signal needs no preload and no shared memory.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-/// The relations that a cache was made from, and whether nothing was heard of them since.
+/// What is kept of some relations, until they change.
+pub struct Watched<T> {
+    watch: Rc<Watch>,
+    kept: RefCell<Option<Rc<T>>>,
+}
+
+/// The relations that something was read from, and whether nothing was heard of them since.
 pub struct Watch {
     fresh: Cell<bool>,
     relations: RefCell<Vec<pg_sys::Oid>>,
+    names_tables: bool,
 }
 
 thread_local! {
-    /// Issuers and signing keys.
-    pub static TRUST: Watch = const { Watch::new() };
-    /// The attached tables, and what the catalogs say of them.
-    pub static ATTACHED: Watch = const { Watch::new() };
+    /// All that were made: for the callbacks.
+    static WATCHES: RefCell<Vec<Rc<Watch>>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Watch {
-    const fn new() -> Self {
-        Self {
+impl<T> Watched<T> {
+    /// Nothing is kept yet. `names_tables`: what will be kept names tables by their schemas, which can be renamed.
+    pub fn new(names_tables: bool) -> Self {
+        let watch = Rc::new(Watch {
             fresh: Cell::new(false),
             relations: RefCell::new(Vec::new()),
+            names_tables,
+        });
+        WATCHES.with_borrow_mut(|watches| watches.push(Rc::clone(&watch)));
+        Self {
+            watch,
+            kept: RefCell::new(None),
         }
     }
 
-    /// True while a cache that was built after the last [`Watch::begin`] still holds. Reads the messages
-    /// that have arrived: a session that stays in one transaction and takes no new lock would not.
-    pub fn is_fresh(&self) -> bool {
+    /// What `read` makes of `relations`, as committed now (and as changed by this transaction): another value whenever
+    /// one of them may have changed. `read` may name further relations ([`Watch::also`]).
+    pub fn current(
+        &self,
+        relations: impl Fn() -> Vec<pg_sys::Oid>,
+        read: impl Fn(&Watch) -> T,
+    ) -> Rc<T> {
+        // A change that arrives while we read makes the watch stale again: then read once more.
+        loop {
+            if self.watch.is_fresh()
+                && let Some(value) = self.kept.borrow().as_ref()
+            {
+                return Rc::clone(value);
+            }
+            // Should the reading be cancelled, nothing old must pass for fresh.
+            self.kept.replace(None);
+            self.watch.begin(relations());
+            let value = read(&self.watch);
+            self.kept.replace(Some(Rc::new(value)));
+        }
+    }
+
+    /// Does what [`Watched::current`] gave last still hold, by the messages that were read before: after a lock was
+    /// taken, say?
+    pub fn was_fresh(&self) -> bool {
+        self.watch.fresh.get()
+    }
+}
+
+impl Watch {
+    /// Reads the messages that have arrived: a session that stays in one transaction and takes no new lock would not.
+    fn is_fresh(&self) -> bool {
         // SAFETY: may be called wherever a lock could be taken, as in every SQL function.
         unsafe { pg_sys::AcceptInvalidationMessages() };
         self.fresh.get()
     }
 
-    /// The same, of the messages that were read before: after a lock was taken, say.
-    pub fn was_fresh(&self) -> bool {
-        self.fresh.get()
-    }
-
-    /// To be called before a cache is read anew from `relations`: what happens to them from here on counts.
-    pub fn begin(&self, relations: Vec<pg_sys::Oid>) {
+    /// What happens to `relations` from here on counts.
+    fn begin(&self, relations: Vec<pg_sys::Oid>) {
         self.relations.replace(relations);
         self.fresh.set(true);
     }
 
-    /// Throws the cache away.
-    pub fn end(&self) {
-        self.fresh.set(false);
+    /// What happens to `relations` from here on counts, too.
+    pub fn also(&self, relations: impl IntoIterator<Item = pg_sys::Oid>) {
+        self.relations.borrow_mut().extend(relations);
     }
 
     fn heard(&self, relation: pg_sys::Oid) {
@@ -65,7 +102,7 @@ impl Watch {
     }
 }
 
-/// Registers the callback, once in a backend.
+/// Registers the callbacks, once in a backend.
 pub fn init() {
     // SAFETY: a backend has room for ten callbacks of the one kind and 64 of the other; these are ours.
     unsafe {
@@ -80,17 +117,25 @@ pub fn init() {
     }
 }
 
-/// A schema was renamed, maybe: our plans name tables with their schemas. Must not fail.
+/// No callback runs while a watch is being added: that takes no PostgreSQL call.
+fn each_watch(tell: impl Fn(&Watch)) {
+    WATCHES.with_borrow(|watches| watches.iter().for_each(|watch| tell(watch)));
+}
+
+/// A schema was renamed, maybe. Must not fail.
 #[pg_guard]
 unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    ATTACHED.with(Watch::end);
+    each_watch(|watch| {
+        if watch.names_tables {
+            watch.fresh.set(false);
+        }
+    });
 }
 
 /// PostgreSQL has invalidated what it knew of `relation` (InvalidOid: of all). Must not fail.
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
-    TRUST.with(|watch| watch.heard(relation));
-    ATTACHED.with(|watch| watch.heard(relation));
+    each_watch(|watch| watch.heard(relation));
 }
 
 /// Tells every backend that what was cached of `relation` is stale, when this transaction commits.

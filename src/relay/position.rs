@@ -50,10 +50,9 @@ fn position() -> Option<Cursor> {
         .with(|plans| {
             plans
                 .load
-                .run(Sees::Latest, &[], 1, |row| row.get::<String>(1))
+                .run(Sees::Latest, &[], 1, |row| row.required::<String>(1))
         })
-        .pop()
-        .flatten()?
+        .pop()?
         .parse()
         .ok()
 }
@@ -94,7 +93,7 @@ pub fn pending_for_relay() -> Pending {
             text(position.seen.to_string()),
         ],
         |row| Pending {
-            events: row.get(1).unwrap_or_default(),
+            events: row.required(1),
             age: row.get(2),
         },
     )

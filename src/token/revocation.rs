@@ -10,9 +10,8 @@ use crate::invalidation::{self, Event};
 use crate::pg::acting::ActingAs;
 use crate::pg::plan::{Plan, Sees, query, text};
 use crate::pg::probe::Looked;
-use crate::pg::watch::{self, Watch};
 use crate::pg::{catalog, clock};
-use crate::trust::Issuer;
+use crate::trust::{self, Issuer};
 
 thread_local! {
     static FIND: Plan = Plan::prepare(
@@ -41,7 +40,7 @@ pub fn check(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
     let jti = key(jti).as_ref().into_datum();
     let looked = match (&issuer.revocations, name, jti) {
         (Some(probe), Some(name), Some(jti)) => {
-            probe.look(&[name, jti], || watch::TRUST.with(Watch::was_fresh), |_| ())
+            probe.look(&[name, jti], trust::still_holds, |_| ())
         }
         _ => Looked::Changed,
     };

@@ -135,13 +135,11 @@ fn consume(handoff: &str) -> Result<Handoff> {
          RETURNING issuer, user_id, session_version, issued_at, target_app, return_url",
         &[text(hash.as_str())],
         |row| Handoff {
-            issuer: row.get(1).unwrap_or_default(),
-            user_id: row.get(2).unwrap_or_default(),
+            issuer: row.required(1),
+            user_id: row.required(2),
             session_version: row.get(3),
-            issued_at: row
-                .get::<TimestampWithTimeZone>(4)
-                .map_or(UnixMicros(0), |time| clock::from_pg(time.into_inner())),
-            target_app: row.get(5).unwrap_or_default(),
+            issued_at: clock::from_pg(row.required::<TimestampWithTimeZone>(4).into_inner()),
+            target_app: row.required(5),
             return_url: row.get(6),
         },
     )
@@ -154,7 +152,7 @@ fn why_not(hash: &str) -> Refusal {
         Sees::Latest,
         "SELECT used_at IS NOT NULL FROM auth.sso_handoffs WHERE handoff_hash = $1",
         &[text(hash)],
-        |row| row.get::<bool>(1).unwrap_or(false),
+        |row| row.required::<bool>(1),
     );
     match used.first() {
         None => Refusal::Malformed,

@@ -1,6 +1,6 @@
 //! What a backend knows of issuers and keys: read and parsed once, kept until they change.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::str::FromStr;
@@ -13,9 +13,10 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 
 use crate::error::{Error, Result, quoted};
 use crate::pg::json::JsonText;
-use crate::pg::plan::Row;
 use crate::pg::probe::Probe;
-use crate::pg::{catalog, clock, scan, watch};
+use crate::pg::row::Row;
+use crate::pg::watch::Watched;
+use crate::pg::{catalog, clock, scan};
 
 /// An issuer's rules and keys.
 pub struct Issuer {
@@ -51,30 +52,25 @@ pub struct Trust {
 }
 
 thread_local! {
-    static CACHE: RefCell<Option<Rc<Trust>>> = const { RefCell::new(None) };
+    static KEPT: Watched<Trust> = Watched::new(false);
 }
 
 /// The issuers and keys as committed now (and as changed by this transaction).
 pub fn current() -> Rc<Trust> {
-    watch::TRUST.with(|watch| {
-        // A change that arrives while we read makes the watch stale again: then read once more.
-        loop {
-            if watch.is_fresh()
-                && let Some(trust) = CACHE.with_borrow(Clone::clone)
-            {
-                return trust;
-            }
-            // Should the reading be cancelled, nothing old must pass for fresh.
-            CACHE.set(None);
-            watch.begin(vec![
-                catalog::auth_relation(c"issuers"),
-                catalog::auth_relation(c"signing_key_store"),
-                catalog::auth_relation(c"revoking_issuers"),
-                catalog::auth_relation(c"revoked_tokens"),
-            ]);
-            CACHE.set(Some(Rc::new(Trust::read())));
-        }
-    })
+    let tables = || {
+        vec![
+            catalog::auth_relation(c"issuers"),
+            catalog::auth_relation(c"signing_key_store"),
+            catalog::auth_relation(c"revoking_issuers"),
+            catalog::auth_relation(c"revoked_tokens"),
+        ]
+    };
+    KEPT.with(|kept| kept.current(tables, |_| Trust::read()))
+}
+
+/// Is what [`current`] gave last still so, by the messages that were read since?
+pub fn still_holds() -> bool {
+    KEPT.with(Watched::was_fresh)
 }
 
 impl Trust {
@@ -119,7 +115,7 @@ impl Trust {
         };
         let revoking: HashSet<String> =
             scan::rows(catalog::auth_relation(c"revoking_issuers"), |row| {
-                row.get(1).unwrap_or_default()
+                row.required(c"issuer")
             })
             .into_iter()
             .collect();
@@ -164,24 +160,20 @@ impl Issuer {
 }
 
 /// A row of `auth.issuers`.
-fn read_issuer(row: &Row) -> (Issuer, bool) {
-    let text = |column| row.get::<String>(column).unwrap_or_default();
+fn read_issuer(row: &Row<'_>) -> (Issuer, bool) {
     // The table takes no interval that would be out of range.
-    let micros = |column| {
-        let interval = row.get::<Interval>(column);
-        interval.map_or(0, |interval| clock::micros(&interval).unwrap_or(0))
-    };
+    let micros = |column| clock::micros(&row.required::<Interval>(column)).unwrap_or(0);
     let rules = Rules {
-        issuer: text(1),
-        audience: row.get::<Vec<String>>(2).unwrap_or_default(),
-        user_claim: text(3),
-        version_claim: text(4),
-        require_session_version: row.get(5).unwrap_or(true),
-        leeway_micros: micros(6),
+        issuer: row.required(c"issuer"),
+        audience: row.required(c"audience"),
+        user_claim: row.required(c"user_claim"),
+        version_claim: row.required(c"version_claim"),
+        require_session_version: row.required(c"require_session_version"),
+        leeway_micros: micros(c"leeway"),
         not_before: row
-            .get::<TimestampWithTimeZone>(9)
+            .get::<TimestampWithTimeZone>(c"not_before")
             .map(|time| clock::from_pg(time.into_inner())),
-        session_check: match text(10).as_str() {
+        session_check: match row.required::<String>(c"session_check").as_str() {
             "none" => SessionCheck::None,
             "issued_at" => SessionCheck::IssuedAt,
             _ => SessionCheck::Version,
@@ -189,14 +181,14 @@ fn read_issuer(row: &Row) -> (Issuer, bool) {
     };
     let issuer = Issuer {
         rules,
-        token_ttl: micros(7),
-        refresh_grace: micros(8),
+        token_ttl: micros(c"token_ttl"),
+        refresh_grace: micros(c"refresh_grace"),
         revokes: false,
         revocations: None,
         keys: KeySet::new(Vec::new()),
         active: OnceCell::new(),
     };
-    (issuer, row.get(11).unwrap_or(false))
+    (issuer, row.required(c"is_default"))
 }
 
 /// The keys that verify, by issuer. A private half stays in its table until something is signed with it.
@@ -258,17 +250,16 @@ struct StoredKey {
 }
 
 impl StoredKey {
-    fn read(row: &Row) -> Self {
-        let text = |column| row.get::<String>(column).unwrap_or_default();
+    fn read(row: &Row<'_>) -> Self {
         Self {
-            issuer: text(1),
-            kid: text(2),
-            alg: text(3),
-            public_jwk: row.get::<JsonText>(4).map(|jwk| jwk.0),
-            secret: row.get::<Vec<u8>>(5).map(Secret::new),
-            active: row.get(6).unwrap_or(false),
+            issuer: row.required(c"issuer"),
+            kid: row.required(c"kid"),
+            alg: row.required(c"alg"),
+            public_jwk: row.get::<JsonText>(c"public_jwk").map(|jwk| jwk.0),
+            secret: row.get::<Vec<u8>>(c"secret").map(Secret::new),
+            active: row.required(c"active"),
             until: row
-                .get::<TimestampWithTimeZone>(7)
+                .get::<TimestampWithTimeZone>(c"verify_until")
                 .map(|time| clock::from_pg(time.into_inner())),
         }
     }

@@ -4,7 +4,7 @@ mod cache;
 mod functions;
 mod store;
 
-pub use cache::{ActiveKey, Issuer, Trust, current};
+pub use cache::{ActiveKey, Issuer, Trust, current, still_holds};
 
 use pgrx::prelude::*;
 

@@ -86,7 +86,7 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
         "SELECT secret IS NOT NULL AND (verify_until IS NULL OR verify_until > clock_timestamp())
          FROM auth.signing_key_store WHERE issuer = $1 AND kid = $2",
         &[text(issuer), text(kid)],
-        |row| row.get::<bool>(1).unwrap_or(false),
+        |row| row.required::<bool>(1),
     );
     match can_sign.first() {
         None => {
@@ -131,7 +131,7 @@ pub fn signing_algorithm(issuer: &str) -> Result<Algorithm> {
          WHERE issuer = $1 AND secret IS NOT NULL
          ORDER BY active DESC, created_at DESC LIMIT 1",
         &[text(issuer)],
-        |row| row.get::<String>(1).unwrap_or_default(),
+        |row| row.required::<String>(1),
     )
     .first()
     .and_then(|alg| alg.parse().ok())
@@ -154,7 +154,7 @@ pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> bool {
             text(kid),
             (pg_sys::TIMESTAMPTZOID, at.into_datum()),
         ],
-        |row| row.get::<bool>(1).unwrap_or(false),
+        |row| row.required::<bool>(1),
     );
     retired == [true]
 }
@@ -214,7 +214,7 @@ fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
         Sees::Transaction,
         "SELECT from_jwks AND NOT retired FROM auth.signing_key_store WHERE issuer = $1 AND kid = $2",
         &[text(issuer), text(kid.as_str())],
-        |row| row.get::<bool>(1).unwrap_or(false),
+        |row| row.required::<bool>(1),
     );
     if is_the_members != [true] {
         error::warn(format!(
@@ -235,7 +235,7 @@ pub fn jwks(issuer: &str) -> String {
          FROM auth.signing_keys
          WHERE issuer = $1 AND status <> 'retired' AND public_jwk IS NOT NULL",
         &[text(issuer)],
-        |row| row.get::<String>(1).unwrap_or_default(),
+        |row| row.required::<String>(1),
     )
     .pop()
     .unwrap_or_default()
