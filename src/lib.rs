@@ -29,6 +29,7 @@ mod error;
 mod identity;
 mod invalidation;
 mod operations;
+#[allow(unsafe_code, reason = "all of it is there, behind safe types")]
 mod pg;
 mod relay;
 mod settings;
