@@ -124,7 +124,7 @@ fn with_right_version<'a>(
                 Some(id) => raised.max(history::floor(users, &id)),
                 None => {
                     if users.is_partitioned() {
-                        UPDATED.set(Some((transaction::current(), old.place())));
+                        UPDATED.set(Some((transaction::current_id(), old.place())));
                     }
                     raised
                 }
@@ -300,7 +300,7 @@ fn users_before_truncate<'a>(
 // that id at the end: the destination may have refused it.
 
 fn note_delete(users: &Users, row: &TriggerRow<'_>) {
-    if UPDATED.get() == Some((transaction::current(), row.place()))
+    if UPDATED.get() == Some((transaction::current_id(), row.place()))
         && let Some(old) = State::read(users, row)
     {
         forget_moves_on_abort();

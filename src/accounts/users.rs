@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, Relation};
 use crate::pg::plan::{Plan, Sees};
-use crate::pg::probe::{Looked, Probe, Slot};
+use crate::pg::probe::{Looked, Probe, ProbedRow};
 
 /// The attached users table.
 pub struct Users {
@@ -86,7 +86,7 @@ impl Users {
     }
 
     /// The columns of the probe: id, version and, if there is one, activity.
-    fn read(&self, row: &Slot<'_>) -> Option<Account> {
+    fn read(&self, row: &ProbedRow<'_>) -> Option<Account> {
         let version = if self.has_bigint_version {
             row.get::<i64>(1)
         } else {

@@ -10,4 +10,4 @@ mod triggers;
 mod verify;
 
 pub use binding::current;
-pub use verify::{Found, KeyMark, find_again, verify};
+pub use verify::{Found, KeyMark, verify, verify_again};

@@ -64,7 +64,7 @@ pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
 }
 
 /// Finds the row of a key that was verified before, if the key would be again. Nothing is written.
-pub fn find_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<Found> {
+pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<Found> {
     let row = keys
         .find(&mark.fingerprint)
         .or_else(|| {

@@ -27,7 +27,7 @@ thread_local! {
 
 /// The attached tables as committed now (and as changed by this transaction). Another value whenever one of them, or
 /// what the catalogs say of it, may have changed.
-pub fn current() -> Rc<Bindings> {
+pub fn bindings() -> Rc<Bindings> {
     let tables = || {
         vec![
             catalog::auth_relation(c"attached_tables"),
@@ -37,7 +37,7 @@ pub fn current() -> Rc<Bindings> {
     KEPT.with(|kept| kept.current(tables, Bindings::read))
 }
 
-/// Is what [`current`] gave last still so, by the messages that were read since?
+/// Is what [`bindings`] gave last still so, by the messages that were read since?
 pub fn still_holds() -> bool {
     KEPT.with(Watched::was_fresh)
 }
@@ -101,7 +101,7 @@ impl<T> Attached<T> {
         resolve: fn(&Binding, catalog::Relation) -> Result<T>,
     ) -> Rc<Self> {
         loop {
-            let bindings = current();
+            let bindings = bindings();
             if let Some(attached) = kept.with_borrow(Clone::clone)
                 && Rc::ptr_eq(&attached.bindings, &bindings)
             {

@@ -3,7 +3,7 @@
 use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 
-use crate::pg::probe::Slot;
+use crate::pg::probe::ProbedRow;
 
 /// What an id column can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ impl IdType {
     }
 
     /// The id in column `n` of a row, as the type prints it.
-    pub fn print(self, row: &Slot<'_>, n: usize) -> Option<String> {
+    pub fn print(self, row: &ProbedRow<'_>, n: usize) -> Option<String> {
         match self {
             Self::Text => row.get::<String>(n),
             Self::Uuid => row.get::<Uuid>(n).map(|id| id.to_string()),

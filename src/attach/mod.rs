@@ -6,7 +6,7 @@ mod id;
 mod table;
 mod triggers;
 
-pub use binding::{Attached, Binding, Bindings, current, still_holds};
+pub use binding::{Attached, Binding, Bindings, bindings, still_holds};
 pub use id::{IdType, uuid};
 pub use table::{
     Attachment, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, check_table, detach,

@@ -12,16 +12,16 @@ use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
-use crate::token::{self, Known};
+use crate::token::{self, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
     /// A token; its text, since what it was verified with may change.
     Token {
         text: String,
-        known: RefCell<Option<Rc<Known>>>,
+        verified: RefCell<Option<Rc<VerifiedToken>>>,
     },
-    /// An API key: what it is known by, never the key itself.
+    /// An API key: what it is verified by, never the key itself.
     Key {
         mark: KeyMark,
         last: RefCell<Option<Key>>,
@@ -40,11 +40,11 @@ pub struct Key {
 impl Credential {
     /// Verifies a token in full.
     pub fn of_token(text: &str, now: UnixMicros) -> Result<Self> {
-        let known = token::known(text, now)?;
-        known.session()?;
+        let verified = token::verify_claims(text, now)?;
+        verified.verify_session()?;
         Ok(Self::Token {
             text: text.to_owned(),
-            known: RefCell::new(Some(known)),
+            verified: RefCell::new(Some(verified)),
         })
     }
 
@@ -69,7 +69,7 @@ impl Credential {
         match text.split_once(' ')? {
             ("token", text) => Some(Self::Token {
                 text: text.to_owned(),
-                known: RefCell::default(),
+                verified: RefCell::default(),
             }),
             ("key", mark) => Some(Self::Key {
                 mark: KeyMark::from_text(mark)?,
@@ -80,23 +80,23 @@ impl Credential {
     }
 
     /// Would it be verified again, now?
-    pub fn check(&self, now: UnixMicros) -> Result<()> {
+    pub fn verify_again(&self, now: UnixMicros) -> Result<()> {
         match self {
-            Self::Token { text, known } => {
-                let last = known.borrow().clone();
+            Self::Token { text, verified } => {
+                let last = verified.borrow().clone();
                 let current = match last {
-                    Some(last) if last.is_current(now) => last,
+                    Some(last) if last.holds(now) => last,
                     _ => {
-                        let fresh = token::known(text, now)?;
-                        known.replace(Some(Rc::clone(&fresh)));
+                        let fresh = token::verify_claims(text, now)?;
+                        verified.replace(Some(Rc::clone(&fresh)));
                         fresh
                     }
                 };
-                current.session()?;
+                current.verify_session()?;
                 Ok(())
             }
             Self::Key { mark, last } => {
-                let attached = attach::current();
+                let attached = attach::bindings();
                 let moment = snapshot::moment();
                 let holds_still = last.borrow().as_ref().is_some_and(|key| {
                     key.expires_at.is_none_or(|end| now < end)
@@ -105,7 +105,7 @@ impl Credential {
                         })
                 });
                 if !holds_still {
-                    let found = api_key::find_again(api_key::current().api_keys()?, mark, now)?;
+                    let found = api_key::verify_again(api_key::current().api_keys()?, mark, now)?;
                     let proof = moment.map(|moment| (moment, Rc::clone(&attached)));
                     last.replace(Some(Key::read(&found, proof)?));
                 }
@@ -117,7 +117,10 @@ impl Credential {
     /// The user's id, as the id column prints it.
     pub fn user_id(&self) -> Option<String> {
         match self {
-            Self::Token { known, .. } => known.borrow().as_ref().map(|known| known.user_id()),
+            Self::Token { verified, .. } => verified
+                .borrow()
+                .as_ref()
+                .map(|verified| verified.user_id()),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
         }
     }
@@ -125,7 +128,10 @@ impl Credential {
     /// The token's claims, or the API key's row as `verify_api_key` gives it.
     pub fn claims(&self) -> Option<Jsonb> {
         match self {
-            Self::Token { known, .. } => known.borrow().as_ref().map(|known| known.payload.clone()),
+            Self::Token { verified, .. } => verified
+                .borrow()
+                .as_ref()
+                .map(|verified| verified.payload.clone()),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.claims.clone()),
         }
     }

@@ -17,10 +17,10 @@ use crate::pg::json::Jsonb;
 #[pg_extern(sql = false)]
 fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
     sql(|| {
-        let slot = scope::slot(scope)?;
+        let scope = scope::parse(scope)?;
         let credential = Credential::of_token(token.ok_or(Refusal::Malformed)?, clock::now())?;
         let claims = credential.claims();
-        scope::enter(slot, credential);
+        scope::enter(scope, credential);
         Ok(claims)
     })
 }
@@ -28,13 +28,13 @@ fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
 #[pg_extern(sql = false)]
 fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
     sql(|| {
-        let slot = scope::slot(scope)?;
+        let scope = scope::parse(scope)?;
         let attached = api_key::current();
         let key = key.ok_or(Refusal::UnknownApiKey)?;
         let found = api_key::verify(attached.api_keys()?, key, clock::now())?;
         let credential = Credential::of_key(&found)?;
         let claims = credential.claims();
-        scope::enter(slot, credential);
+        scope::enter(scope, credential);
         Ok(claims)
     })
 }
@@ -66,11 +66,11 @@ fn authenticate_request() -> TableIterator<
 }
 
 fn user() -> Result<Option<String>> {
-    Ok(scope::current()?.and_then(|identity| identity.user_id()))
+    Ok(scope::identity()?.and_then(|identity| identity.user_id()))
 }
 
 fn claim_of(name: &str) -> Result<Option<String>> {
-    let claims = scope::current()?.and_then(|identity| identity.claims());
+    let claims = scope::identity()?.and_then(|identity| identity.claims());
     Ok(claims.and_then(|claims| claims.text_of(name)))
 }
 
@@ -86,7 +86,7 @@ fn uid() -> Option<Uuid> {
 
 #[pg_extern(sql = false)]
 fn jwt() -> Option<Jsonb> {
-    sql(|| Ok(scope::current()?.and_then(|identity| identity.claims())))
+    sql(|| Ok(scope::identity()?.and_then(|identity| identity.claims())))
 }
 
 #[pg_extern(sql = false)]

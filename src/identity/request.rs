@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::credential::Credential;
 use super::scope;
 use crate::error::{Error, Result};
-use crate::pg::carrier::Slot;
+use crate::pg::carrier::Scope;
 use crate::pg::{clock, parameter};
 
 /// What became of a request's token.
@@ -28,7 +28,7 @@ pub fn authenticate() -> Result<Outcome> {
     };
     match Credential::of_token(&token, clock::now()) {
         Ok(credential) => {
-            scope::enter(Slot::Transaction, credential);
+            scope::enter(Scope::Transaction, credential);
             Ok(Outcome::Accepted)
         }
         Err(Error::Refused(refusal)) => Ok(Outcome::Refused(refusal)),

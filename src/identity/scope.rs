@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::credential::Credential;
 use crate::error::{Error, Result};
-use crate::pg::carrier::{self, Slot};
+use crate::pg::carrier::{self, Scope};
 use crate::pg::clock;
 use crate::pg::hooks::{self, Statement};
 
@@ -26,10 +26,10 @@ thread_local! {
 }
 
 /// Parses a function's `scope` argument.
-pub fn slot(scope: Option<&str>) -> Result<Slot> {
+pub fn parse(scope: Option<&str>) -> Result<Scope> {
     match scope {
-        Some("transaction") => Ok(Slot::Transaction),
-        Some("session") => Ok(Slot::Session),
+        Some("transaction") => Ok(Scope::Transaction),
+        Some("session") => Ok(Scope::Session),
         _ => Err(Error::Argument(
             "scope must be 'transaction' or 'session'".to_owned(),
         )),
@@ -37,10 +37,10 @@ pub fn slot(scope: Option<&str>) -> Result<Slot> {
 }
 
 /// Makes a credential that was just verified the identity.
-pub fn enter(slot: Slot, credential: Credential) {
-    carrier::set(slot, &credential.to_text());
+pub fn enter(scope: Scope, credential: Credential) {
+    carrier::set(scope, &credential.to_text());
     // A session's is hidden while the transaction has one of its own.
-    let hidden = slot == Slot::Session && !carrier::get(Slot::Transaction).is_empty();
+    let hidden = scope == Scope::Session && !carrier::get(Scope::Transaction).is_empty();
     if !hidden {
         MEMO.replace(Memo {
             generation: carrier::generation(),
@@ -52,14 +52,14 @@ pub fn enter(slot: Slot, credential: Credential) {
 
 /// Nobody is authenticated for the rest of the transaction.
 pub fn enter_nobody() {
-    carrier::set(Slot::Transaction, NOBODY);
+    carrier::set(Scope::Transaction, NOBODY);
 }
 
 /// Ends both identities.
 pub fn leave() {
-    for slot in [Slot::Transaction, Slot::Session] {
-        if !carrier::get(slot).is_empty() {
-            carrier::set(slot, "");
+    for scope in [Scope::Transaction, Scope::Session] {
+        if !carrier::get(scope).is_empty() {
+            carrier::set(scope, "");
         }
     }
 }
@@ -70,7 +70,7 @@ pub fn on_discard_all() {
 }
 
 /// The identity, if it held when this statement began; it is asked once a statement.
-pub fn current() -> Result<Option<Rc<Credential>>> {
+pub fn identity() -> Result<Option<Rc<Credential>>> {
     let generation = carrier::generation();
     let known = MEMO.with_borrow(|memo| {
         (memo.generation == generation).then(|| (memo.credential.clone(), memo.asked))
@@ -84,7 +84,7 @@ pub fn current() -> Result<Option<Rc<Credential>>> {
         None => carried().map(Rc::new),
     };
     let holds = match &credential {
-        Some(credential) => match credential.check(clock::now()) {
+        Some(credential) => match credential.verify_again(clock::now()) {
             Ok(()) => true,
             // Where nothing is set up any more, nothing would be verified either.
             Err(Error::Refused(_) | Error::NotSetUp(..)) => false,
@@ -103,9 +103,9 @@ pub fn current() -> Result<Option<Rc<Credential>>> {
 
 /// The credential that PostgreSQL carries: in a parallel worker, or after a rollback.
 fn carried() -> Option<Credential> {
-    let transaction = carrier::get(Slot::Transaction);
+    let transaction = carrier::get(Scope::Transaction);
     match transaction.as_str() {
-        "" => Credential::from_text(&carrier::get(Slot::Session)),
+        "" => Credential::from_text(&carrier::get(Scope::Session)),
         text => Credential::from_text(text),
     }
 }

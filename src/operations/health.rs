@@ -7,7 +7,7 @@ use crate::api_key;
 use crate::error::Result;
 use crate::pg::plan::{Sees, query};
 use crate::pg::row::Row;
-use crate::relay::{self, Pending};
+use crate::relay::{self, Backlog};
 
 /// What SQL knows. The log is counted up to a bound, so that the question stays cheap.
 const TABLES: &str = "
@@ -64,7 +64,7 @@ pub struct Health {
     pub users_intact: Option<bool>,
     pub api_keys_intact: Option<bool>,
     pub relay_pid: Option<i32>,
-    pub pending: Pending,
+    pub backlog: Backlog,
 }
 
 /// How it stands now.
@@ -75,7 +75,7 @@ pub fn health_now() -> Result<Option<Health>> {
     };
     let users_intact = intact(accounts::current().if_any().map(|users| users.is_some()));
     let api_keys_intact = intact(api_key::current().if_any().map(|keys| keys.is_some()));
-    let pending = relay::pending_for_relay();
+    let backlog = relay::backlog();
     Ok(query(Sees::Latest, TABLES, &[], Tables::read)
         .pop()
         .map(|tables| Health {
@@ -90,6 +90,6 @@ pub fn health_now() -> Result<Option<Health>> {
                 .map(|_| api_keys_intact == Some(true)),
             tables,
             relay_pid: relay::worker(),
-            pending,
+            backlog,
         }))
 }

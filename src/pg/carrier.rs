@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 /// Which value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
+pub enum Scope {
     /// Ends with the transaction.
     Transaction,
     /// Stays, once the transaction that set it has committed.
@@ -26,7 +26,7 @@ thread_local! {
     static SETTING: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Slot {
+impl Scope {
     const fn name(self) -> &'static CStr {
         match self {
             Self::Transaction => c"auth_ext.identity",
@@ -52,14 +52,14 @@ pub fn init() {
         | pg_sys::GUC_SUPERUSER_ONLY
         | pg_sys::GUC_DISALLOW_IN_FILE
         | pg_sys::GUC_DISALLOW_IN_AUTO_FILE) as c_int;
-    for slot in [Slot::Transaction, Slot::Session] {
+    for scope in [Scope::Transaction, Scope::Session] {
         // SAFETY: called from _PG_init; names and texts are NUL-terminated and static, as is the variable.
         unsafe {
             pg_sys::DefineCustomStringVariable(
-                slot.name().as_ptr(),
+                scope.name().as_ptr(),
                 c"Who is authenticated: see auth.authenticate().".as_ptr(),
                 core::ptr::null(),
-                slot.variable().as_ptr(),
+                scope.variable().as_ptr(),
                 c"".as_ptr(),
                 pg_sys::GucContext::PGC_SUSET,
                 FLAGS,
@@ -77,8 +77,8 @@ pub fn generation() -> u64 {
 }
 
 /// The value; empty when there is none.
-pub fn get(slot: Slot) -> String {
-    let value = slot.variable().load(Relaxed);
+pub fn get(scope: Scope) -> String {
+    let value = scope.variable().load(Relaxed);
     if value.is_null() {
         return String::new();
     }
@@ -89,16 +89,16 @@ pub fn get(slot: Slot) -> String {
 }
 
 /// Sets the value, without NUL: until the transaction ends, or for the session if it commits.
-pub fn set(slot: Slot, value: &str) {
+pub fn set(scope: Scope, value: &str) {
     struct Setting;
     impl Drop for Setting {
         fn drop(&mut self) {
             SETTING.set(false);
         }
     }
-    let action = match slot {
-        Slot::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
-        Slot::Session => pg_sys::GucAction::GUC_ACTION_SET,
+    let action = match scope {
+        Scope::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
+        Scope::Session => pg_sys::GucAction::GUC_ACTION_SET,
     };
     let value = CString::new(value).unwrap_or_default();
     SETTING.set(true);
@@ -106,7 +106,7 @@ pub fn set(slot: Slot, value: &str) {
     // SAFETY: inside a transaction; name and value are NUL-terminated.
     unsafe {
         pg_sys::set_config_option(
-            slot.name().as_ptr(),
+            scope.name().as_ptr(),
             value.as_ptr(),
             pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_SESSION,

@@ -35,7 +35,7 @@ pub enum Looked<T> {
 }
 
 /// A row, while the closure runs that reads it.
-pub struct Slot<'a> {
+pub struct ProbedRow<'a> {
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
     columns: &'a [Read],
@@ -81,7 +81,7 @@ impl Probe {
         &self,
         keys: &[pg_sys::Datum],
         still_holds: impl Fn() -> bool,
-        read: impl FnOnce(&Slot<'_>) -> T,
+        read: impl FnOnce(&ProbedRow<'_>) -> T,
     ) -> Looked<T> {
         // SAFETY: opening takes the lock, and reads the messages that came before it; a table or index that is gone is NULL,
         // and one that changed is found out by `still_holds`, so that the column numbers are right. Everything opened here
@@ -124,7 +124,7 @@ impl Probe {
                     pg_sys::slot_getsomeattrs_int(slot, i32::from(last));
                 }
                 let count = usize::try_from(last).unwrap_or(0);
-                Looked::Row(read(&Slot {
+                Looked::Row(read(&ProbedRow {
                     values: core::slice::from_raw_parts((*slot).tts_values, count),
                     nulls: core::slice::from_raw_parts((*slot).tts_isnull, count),
                     columns: &self.columns,
@@ -166,7 +166,7 @@ impl Probe {
     }
 }
 
-impl Slot<'_> {
+impl ProbedRow<'_> {
     /// The `n`th of the columns that are read; None for NULL. One of another type is an internal error.
     pub fn get<T: Value>(&self, n: usize) -> Option<T> {
         let column = self.columns.get(n)?;

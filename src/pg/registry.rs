@@ -9,15 +9,15 @@ use super::latch::Latch;
 use super::process;
 
 /// As many databases can have a relay.
-const SLOTS: usize = 64;
+const MOST: usize = 64;
 /// A worker that failed is started again after a second, then two, up to this.
 const LONGEST_PAUSE: i64 = 10;
 const SECOND: i64 = 1_000_000;
 
 /// A database that wants a relay, or has one.
 #[derive(Clone, Copy, Default)]
-struct Slot {
-    /// 0: the slot is free.
+struct Entry {
+    /// 0: the entry is free.
     database: u32,
     /// 0: no worker runs.
     pid: i32,
@@ -30,7 +30,7 @@ struct Slot {
 #[derive(Clone, Copy)]
 struct Registry {
     launcher: Latch,
-    slots: [Slot; SLOTS],
+    entries: [Entry; MOST],
 }
 
 // SAFETY: plain values; a latch's address is that of shared memory.
@@ -40,7 +40,7 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             launcher: Latch::default(),
-            slots: [Slot::default(); SLOTS],
+            entries: [Entry::default(); MOST],
         }
     }
 }
@@ -59,27 +59,27 @@ fn now() -> i64 {
 }
 
 impl Registry {
-    fn slot(&mut self, database: pg_sys::Oid) -> Option<&mut Slot> {
+    fn entry(&mut self, database: pg_sys::Oid) -> Option<&mut Entry> {
         let key = database.to_u32();
-        self.slots.iter_mut().find(|slot| slot.database == key)
+        self.entries.iter_mut().find(|entry| entry.database == key)
     }
 
-    fn slot_or_free(&mut self, database: pg_sys::Oid) -> Option<&mut Slot> {
-        let place = (self.slots.iter())
-            .position(|slot| slot.database == database.to_u32())
-            .or_else(|| self.slots.iter().position(|slot| slot.database == 0))?;
-        let slot = self.slots.get_mut(place)?;
-        slot.database = database.to_u32();
-        Some(slot)
+    fn entry_or_free(&mut self, database: pg_sys::Oid) -> Option<&mut Entry> {
+        let place = (self.entries.iter())
+            .position(|entry| entry.database == database.to_u32())
+            .or_else(|| self.entries.iter().position(|entry| entry.database == 0))?;
+        let entry = self.entries.get_mut(place)?;
+        entry.database = database.to_u32();
+        Some(entry)
     }
 }
 
 /// Wakes the database's worker; where there is none, asks the launcher for one.
 pub fn wake(database: pg_sys::Oid) {
     let key = database.to_u32();
-    let latch = (REGISTRY.share().slots.iter())
-        .find(|slot| slot.database == key && slot.pid != 0)
-        .map(|slot| slot.latch);
+    let latch = (REGISTRY.share().entries.iter())
+        .find(|entry| entry.database == key && entry.pid != 0)
+        .map(|entry| entry.latch);
     match latch {
         Some(latch) => latch.set(),
         None => want(database),
@@ -89,16 +89,16 @@ pub fn wake(database: pg_sys::Oid) {
 /// The worker of a database, if one runs.
 pub fn worker(database: pg_sys::Oid) -> Option<i32> {
     let key = database.to_u32();
-    (REGISTRY.share().slots.iter())
-        .find(|slot| slot.database == key && slot.pid != 0)
-        .map(|slot| slot.pid)
+    (REGISTRY.share().entries.iter())
+        .find(|entry| entry.database == key && entry.pid != 0)
+        .map(|entry| entry.pid)
 }
 
-/// Asks for a worker. With more databases than slots, those beyond have none.
+/// Asks for a worker. With more databases than entries, those beyond have none.
 pub fn want(database: pg_sys::Oid) {
     let mut registry = REGISTRY.exclusive();
     let launcher = registry.launcher;
-    registry.slot_or_free(database);
+    registry.entry_or_free(database);
     drop(registry);
     launcher.set();
 }
@@ -110,42 +110,42 @@ pub fn enter_launcher() {
 
 /// Databases that want a worker and have none, and after how many microseconds each may be given one.
 pub fn waiting() -> Vec<(pg_sys::Oid, i64)> {
-    let slots = REGISTRY.share().slots;
-    (slots.iter())
-        .filter(|slot| slot.database != 0 && slot.pid == 0)
-        .map(|slot| {
-            let pause = slot.not_before.saturating_sub(now()).max(0);
-            (pg_sys::Oid::from(slot.database), pause)
+    let entries = REGISTRY.share().entries;
+    (entries.iter())
+        .filter(|entry| entry.database != 0 && entry.pid == 0)
+        .map(|entry| {
+            let pause = entry.not_before.saturating_sub(now()).max(0);
+            (pg_sys::Oid::from(entry.database), pause)
         })
         .collect()
 }
 
 /// The database is gone.
 pub fn forget(database: pg_sys::Oid) {
-    if let Some(slot) = REGISTRY.exclusive().slot(database) {
-        *slot = Slot::default();
+    if let Some(entry) = REGISTRY.exclusive().entry(database) {
+        *entry = Entry::default();
     }
 }
 
 /// A worker is about to be started for the database: the next one later, and later each time, until one has done
 /// something ([`well`]).
 pub fn starting(database: pg_sys::Oid) {
-    if let Some(slot) = REGISTRY.exclusive().slot(database) {
-        slot.failures = slot.failures.saturating_add(1);
-        let pause = slot.failures.min(LONGEST_PAUSE).saturating_mul(SECOND);
-        slot.not_before = now().saturating_add(pause);
+    if let Some(entry) = REGISTRY.exclusive().entry(database) {
+        entry.failures = entry.failures.saturating_add(1);
+        let pause = entry.failures.min(LONGEST_PAUSE).saturating_mul(SECOND);
+        entry.not_before = now().saturating_add(pause);
     }
 }
 
 /// This process is the worker of its database. False when another is.
 pub fn enter() -> bool {
     let mut registry = REGISTRY.exclusive();
-    let slot = registry.slot_or_free(process::own_database());
-    let Some(slot) = slot.filter(|slot| slot.pid == 0) else {
+    let entry = registry.entry_or_free(process::own_database());
+    let Some(entry) = entry.filter(|entry| entry.pid == 0) else {
         return false;
     };
-    slot.pid = process::own_pid();
-    slot.latch = Latch::own();
+    entry.pid = process::own_pid();
+    entry.latch = Latch::own();
     drop(registry);
     process::at_exit(at_exit);
     true
@@ -153,17 +153,17 @@ pub fn enter() -> bool {
 
 /// This worker has done something without an error.
 pub fn well() {
-    if let Some(slot) = REGISTRY.exclusive().slot(process::own_database()) {
-        slot.failures = 0;
+    if let Some(entry) = REGISTRY.exclusive().entry(process::own_database()) {
+        entry.failures = 0;
     }
 }
 
 /// This worker has nothing to do any more. Whoever commits from now on asks for another.
 pub fn leave() {
     let mut registry = REGISTRY.exclusive();
-    let slot = registry.slot(process::own_database());
-    if let Some(slot) = slot.filter(|slot| slot.pid == process::own_pid()) {
-        *slot = Slot::default();
+    let entry = registry.entry(process::own_database());
+    if let Some(entry) = entry.filter(|entry| entry.pid == process::own_pid()) {
+        *entry = Entry::default();
     }
 }
 
@@ -172,12 +172,12 @@ pub fn leave() {
 unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
     let mut registry = REGISTRY.exclusive();
     let launcher = registry.launcher;
-    let slot = registry.slot(process::own_database());
-    let Some(slot) = slot.filter(|slot| slot.pid == process::own_pid()) else {
+    let entry = registry.entry(process::own_database());
+    let Some(entry) = entry.filter(|entry| entry.pid == process::own_pid()) else {
         return;
     };
-    slot.pid = 0;
-    slot.not_before = slot.not_before.max(now().saturating_add(SECOND));
+    entry.pid = 0;
+    entry.not_before = entry.not_before.max(now().saturating_add(SECOND));
     drop(registry);
     launcher.set();
 }

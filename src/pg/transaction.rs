@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 pub struct TransactionId(pg_sys::TransactionId);
 
 /// The running transaction. Assigns its id: for triggers of writing commands only.
-pub fn current() -> TransactionId {
+pub fn current_id() -> TransactionId {
     // SAFETY: inside a transaction, as triggers are.
     TransactionId(unsafe { pg_sys::GetTopTransactionId() })
 }

@@ -24,7 +24,7 @@ pub struct RowPlace {
 
 /// A column of a trigger's rows.
 #[derive(Clone, Copy)]
-pub struct Column {
+pub struct TriggerColumn {
     number: i32,
     /// Its type, a domain resolved to what it is over.
     base_type: pg_sys::Oid,
@@ -66,7 +66,7 @@ impl<'a> TriggerRow<'a> {
     }
 
     /// Finds a column of the rows of this trigger: OLD and NEW have the same ones.
-    pub fn column(&self, name: &str) -> Option<Column> {
+    pub fn column(&self, name: &str) -> Option<TriggerColumn> {
         let name = CString::new(name).ok()?;
         // SAFETY: the descriptor lives as long as self; the name is NUL-terminated; the rest are catalog look-ups.
         unsafe {
@@ -78,7 +78,7 @@ impl<'a> TriggerRow<'a> {
                 plain @ (pg_sys::INT8OID | pg_sys::INT4OID | pg_sys::BOOLOID) => plain,
                 other => pg_sys::getBaseType(other),
             };
-            Some(Column { number, base_type })
+            Some(TriggerColumn { number, base_type })
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> TriggerRow<'a> {
     }
 
     /// A column of any type, as its type prints it.
-    pub fn text(&self, column: Column) -> Option<String> {
+    pub fn text(&self, column: TriggerColumn) -> Option<String> {
         // SAFETY: tuple and descriptor belong together; the answer is NULL or a palloc'd string, copied here.
         unsafe {
             let value = pg_sys::SPI_getvalue(self.tuple, self.descriptor, column.number);
@@ -108,7 +108,7 @@ impl<'a> TriggerRow<'a> {
     }
 
     /// A column of type integer or bigint.
-    pub fn bigint(&self, column: Column) -> Option<i64> {
+    pub fn bigint(&self, column: TriggerColumn) -> Option<i64> {
         // SAFETY: the datum is read as what the column's type says.
         unsafe {
             match column.base_type {
@@ -120,7 +120,7 @@ impl<'a> TriggerRow<'a> {
     }
 
     /// A boolean column.
-    pub fn boolean(&self, column: Column) -> Option<bool> {
+    pub fn boolean(&self, column: TriggerColumn) -> Option<bool> {
         // SAFETY: the datum is read as what the column's type says.
         unsafe {
             if column.base_type == pg_sys::BOOLOID {
@@ -133,7 +133,7 @@ impl<'a> TriggerRow<'a> {
 
     /// # Safety
     /// `T` must be the type of the column.
-    unsafe fn get<T: FromDatum>(&self, column: Column) -> Option<T> {
+    unsafe fn get<T: FromDatum>(&self, column: TriggerColumn) -> Option<T> {
         let mut is_null = true;
         // SAFETY: tuple and descriptor belong together.
         unsafe {
@@ -144,7 +144,7 @@ impl<'a> TriggerRow<'a> {
     }
 
     /// A column's text where it differs from that of `other`. Integers are compared without it.
-    pub fn text_unless_same(&self, other: &Self, column: Column) -> Option<String> {
+    pub fn text_unless_same(&self, other: &Self, column: TriggerColumn) -> Option<String> {
         match (self.bigint(column), other.bigint(column)) {
             (Some(one), Some(other)) if one == other => None,
             _ => self
@@ -156,7 +156,7 @@ impl<'a> TriggerRow<'a> {
     /// The row with another value in a column of type integer or bigint; None when it does not fit there.
     pub fn with_bigint(
         &self,
-        column: Column,
+        column: TriggerColumn,
         value: i64,
     ) -> Option<PgHeapTuple<'a, AllocatedByPostgres>> {
         let datum = match column.base_type {

@@ -8,7 +8,7 @@ mod launcher;
 mod position;
 mod worker;
 
-pub use position::{Pending, pending_for_relay};
+pub use position::{Backlog, backlog};
 
 use crate::pg::{background, preload, process, registry};
 

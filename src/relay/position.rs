@@ -64,7 +64,7 @@ fn store(position: &Cursor) {
 }
 
 /// What the relay has still to send.
-pub struct Pending {
+pub struct Backlog {
     /// How many events, counted up to 10,000.
     pub events: i64,
     /// How long the oldest of them has waited.
@@ -72,8 +72,8 @@ pub struct Pending {
 }
 
 /// What the relay of this database has still to send.
-pub fn pending_for_relay() -> Pending {
-    let none = Pending {
+pub fn backlog() -> Backlog {
+    let none = Backlog {
         events: 0,
         age: None,
     };
@@ -92,7 +92,7 @@ pub fn pending_for_relay() -> Pending {
             text(position.seen.xmin().to_string()),
             text(position.seen.to_string()),
         ],
-        |row| Pending {
+        |row| Backlog {
             events: row.required(1),
             age: row.get(2),
         },

@@ -8,8 +8,8 @@ use super::issue::{self, Request};
 use super::refresh::refresh;
 use super::report::{Report, report};
 use super::revocation;
-use super::verified_cache::known;
-use super::verify::{Signed, decode, parse};
+use super::verified_cache;
+use super::verify::{Signed, parse, verify_signature};
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
@@ -18,17 +18,17 @@ use crate::pg::json::{JsonText, Jsonb};
 #[pg_extern(sql = false)]
 fn verify_jwt(token: &str) -> Jsonb {
     sql(|| {
-        let known = known(token, clock::now())?;
-        known.session()?;
-        Ok(known.payload.clone())
+        let verified = verified_cache::verify_claims(token, clock::now())?;
+        verified.verify_session()?;
+        Ok(verified.payload.clone())
     })
 }
 
 #[pg_extern(sql = false)]
 fn verify_jwt_claims(token: &str) -> Jsonb {
     sql(|| {
-        let known = known(token, clock::now())?;
-        Ok(known.payload.clone())
+        let verified = verified_cache::verify_claims(token, clock::now())?;
+        Ok(verified.payload.clone())
     })
 }
 
@@ -105,7 +105,7 @@ fn refresh_jwt(token: Option<&str>, device: Option<JsonText>) -> String {
 fn revoke_jwt(token: Option<&str>, reason: Option<&str>) -> bool {
     sql(|| {
         let now = clock::now();
-        let signed = decode(token.ok_or(Refusal::Malformed)?, now)?;
+        let signed = verify_signature(token.ok_or(Refusal::Malformed)?, now)?;
         let Signed { token, issuer } = &signed;
         // An expired token may still be refreshed, and whoever logs out wants it to end anyway.
         let claims = token.check_with_grace(&issuer.rules, Purpose::Access, now, i64::MAX)?;

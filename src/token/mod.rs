@@ -1,4 +1,4 @@
-//! A token's way: decode, key, signature, claims against the issuer's rules, version of the row; never back.
+//! A token's way: split and decode, key, signature, claims against the issuer's rules, version of the row; never back.
 
 mod functions;
 mod issue;
@@ -10,4 +10,4 @@ mod sso;
 mod verified_cache;
 mod verify;
 
-pub use verified_cache::{Known, cache_statistics, known};
+pub use verified_cache::{VerifiedToken, cache_statistics, verify_claims};

@@ -4,7 +4,7 @@ use jose::{Purpose, Refusal, UnixMicros};
 
 use super::issue::{self, Request};
 use super::revocation;
-use super::verify::{Signed, decode};
+use super::verify::{Signed, verify_signature};
 use crate::error::Result;
 
 /// Why the old token is revoked.
@@ -13,13 +13,13 @@ const REASON: &str = "session_refresh";
 /// A new token for one that is valid, or expired no longer than the issuer's `refresh_grace` ago. Everything
 /// else about it must hold; the old one is revoked in the same transaction, by one caller only.
 pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Result<String> {
-    let signed = decode(text, now)?;
+    let signed = verify_signature(text, now)?;
     let Signed { token, issuer } = &signed;
     let claims =
         token.check_with_grace(&issuer.rules, Purpose::Access, now, issuer.refresh_grace)?;
     let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
     claims.on_device(device_hash.as_deref())?;
-    let session = signed.session(&claims)?;
+    let session = signed.verify_session(&claims)?;
 
     let rules = &issuer.rules;
     let set = issue::set_by_us(rules);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jose::{Purpose, Refusal, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 
-use super::verify::{Signed, decode};
+use super::verify::{Signed, verify_signature};
 use crate::accounts;
 use crate::error::{Error, Result};
 use crate::pg::clock;
@@ -30,7 +30,7 @@ pub struct Report {
 ///
 /// `device_hash` is the hash of the device that presents the token, where the caller told it.
 pub fn report(text: &str, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
-    match decode(text, now) {
+    match verify_signature(text, now) {
         Ok(signed) => said(&signed, device_hash, now),
         Err(Error::Refused(refusal)) => Ok(Report {
             reason: Some(refusal),
@@ -60,10 +60,12 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         kid: Some(token.kid().to_owned()),
         claims: Some(JsonText(token.payload_json().to_owned())),
     };
-    let outcome = signed.claims(Purpose::Access, now).and_then(|claims| {
-        claims.on_device(device_hash)?;
-        signed.session(&claims)
-    });
+    let outcome = signed
+        .verify_claims(Purpose::Access, now)
+        .and_then(|claims| {
+            claims.on_device(device_hash)?;
+            signed.verify_session(&claims)
+        });
     match outcome {
         Ok(session) => {
             report.user_id = session.user_id.or(report.user_id);

@@ -32,7 +32,7 @@ fn key(jti: &str) -> Cow<'_, str> {
 
 /// Refuses a token that was revoked, as committed at this moment. One index probe at most, and none for an
 /// issuer of which no token was ever revoked.
-pub fn check(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
+pub fn refuse_revoked(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
     let Some(jti) = claims.token_id.as_deref().filter(|_| issuer.revokes) else {
         return Ok(());
     };

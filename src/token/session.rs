@@ -14,8 +14,8 @@ pub struct Session {
     pub current_version: Option<i64>,
 }
 
-/// Checks the session of a token whose claims hold.
-pub fn check(rules: &Rules, claims: &Claims<'_>) -> Result<Session> {
+/// Verifies the session of a token whose claims hold.
+pub fn verify(rules: &Rules, claims: &Claims<'_>) -> Result<Session> {
     if rules.session_check == SessionCheck::None {
         return Ok(Session::default());
     }

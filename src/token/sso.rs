@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use super::functions::device_hash;
 use super::issue::{Request, Subject, issue, sign, subject};
 use super::revocation::revoke;
-use super::verify::{Signed, decode};
+use super::verify::{Signed, verify_signature};
 use crate::error::{Error, Result, quoted};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
@@ -47,9 +47,9 @@ fn exchange_sso_token(
     sql(|| {
         let now = clock::now();
         let target_app = required(target_app, "target_app")?;
-        let signed = decode(token.ok_or(Refusal::Malformed)?, now)?;
-        let claims = signed.claims(Purpose::Named(TYP), now)?;
-        let session = signed.session(&claims)?;
+        let signed = verify_signature(token.ok_or(Refusal::Malformed)?, now)?;
+        let claims = signed.verify_claims(Purpose::Named(TYP), now)?;
+        let session = signed.verify_session(&claims)?;
         let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
         let Signed { issuer, .. } = &signed;
         if !revoke(issuer, &claims, jti, "sso_exchange") {

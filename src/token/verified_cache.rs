@@ -11,7 +11,7 @@ use jose::{Claims, Purpose, Refusal, UnixMicros};
 
 use super::revocation;
 use super::session::{self, Session};
-use super::verify::decode;
+use super::verify::verify_signature;
 use crate::attach::{self, Bindings};
 use crate::error::Result;
 use crate::pg::json::Jsonb;
@@ -20,7 +20,7 @@ use crate::settings;
 use crate::trust::{self, Issuer, Trust};
 
 /// An access token whose signature and claims were good, under the issuers and keys of `trust`.
-pub struct Known {
+pub struct VerifiedToken {
     trust: Rc<Trust>,
     issuer: Rc<Issuer>,
     key_until: Option<UnixMicros>,
@@ -44,7 +44,7 @@ thread_local! {
 }
 
 /// Steps 1 and 2, the signature and the claims, unless this backend has seen the token before.
-pub fn known(text: &str, now: UnixMicros) -> Result<Rc<Known>> {
+pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
     if text.len() > settings::max_token_size() {
         return Err(Refusal::TooLarge.into());
     }
@@ -52,14 +52,14 @@ pub fn known(text: &str, now: UnixMicros) -> Result<Rc<Known>> {
     let digest = jose::digest(text);
     let seen = CACHE.with_borrow_mut(|cache| cache.under(&trust).get(&digest));
     // One that does not hold any more is judged anew, for its reason.
-    let current = seen.filter(|known| known.is_current_under(&trust, now));
+    let current = seen.filter(|verified| verified.holds_under(&trust, now));
     CACHE.with_borrow_mut(|cache| cache.count(current.is_some()));
-    if let Some(known) = current {
-        return Ok(known);
+    if let Some(verified) = current {
+        return Ok(verified);
     }
-    let signed = decode(text, now)?;
-    let claims = signed.claims(Purpose::Access, now)?.into_owned();
-    let known = Rc::new(Known {
+    let signed = verify_signature(text, now)?;
+    let claims = signed.verify_claims(Purpose::Access, now)?.into_owned();
+    let verified = Rc::new(VerifiedToken {
         trust,
         issuer: Rc::clone(&signed.issuer),
         key_until: signed.token.key_until(),
@@ -68,14 +68,14 @@ pub fn known(text: &str, now: UnixMicros) -> Result<Rc<Known>> {
         session_user: RefCell::default(),
         last: RefCell::default(),
     });
-    CACHE.with_borrow_mut(|cache| cache.put(digest, Rc::clone(&known)));
-    Ok(known)
+    CACHE.with_borrow_mut(|cache| cache.put(digest, Rc::clone(&verified)));
+    Ok(verified)
 }
 
-impl Known {
+impl VerifiedToken {
     /// Would signature and claims be accepted again, under the issuers and keys of now?
-    pub fn is_current(&self, now: UnixMicros) -> bool {
-        self.is_current_under(&trust::current(), now)
+    pub fn holds(&self, now: UnixMicros) -> bool {
+        self.holds_under(&trust::current(), now)
     }
 
     /// Whose token it is: as the id column prints it, where a users row was read.
@@ -86,15 +86,15 @@ impl Known {
             .unwrap_or_else(|| self.claims.user.clone().into_owned())
     }
 
-    fn is_current_under(&self, trust: &Rc<Trust>, now: UnixMicros) -> bool {
+    fn holds_under(&self, trust: &Rc<Trust>, now: UnixMicros) -> bool {
         Rc::ptr_eq(&self.trust, trust)
             && self.key_until.is_none_or(|until| now < until)
             && self.claims.in_time(&self.issuer.rules, now).is_ok()
     }
 
     /// Step 3: the session, as committed now.
-    pub fn session(&self) -> Result<Rc<Session>> {
-        let attached = attach::current();
+    pub fn verify_session(&self) -> Result<Rc<Session>> {
+        let attached = attach::bindings();
         // The moment comes first: what is read after it is at least as new.
         let moment = snapshot::moment();
         if let Some(last) = &*self.last.borrow()
@@ -103,8 +103,8 @@ impl Known {
         {
             return Ok(Rc::clone(&last.session));
         }
-        revocation::check(&self.issuer, &self.claims)?;
-        let session = Rc::new(session::check(&self.issuer.rules, &self.claims)?);
+        revocation::refuse_revoked(&self.issuer, &self.claims)?;
+        let session = Rc::new(session::verify(&self.issuer.rules, &self.claims)?);
         self.session_user.replace(session.user_id.clone());
         self.last.replace(moment.map(|moment| Answer {
             moment,
@@ -120,8 +120,8 @@ impl Known {
 #[derive(Default)]
 struct Cache {
     trust: Option<Rc<Trust>>,
-    young: HashMap<[u8; 32], Rc<Known>>,
-    old: HashMap<[u8; 32], Rc<Known>>,
+    young: HashMap<[u8; 32], Rc<VerifiedToken>>,
+    old: HashMap<[u8; 32], Rc<VerifiedToken>>,
     hits: i64,
     misses: i64,
 }
@@ -171,16 +171,16 @@ impl Cache {
         *counter = counter.saturating_add(1);
     }
 
-    fn get(&mut self, digest: &[u8; 32]) -> Option<Rc<Known>> {
-        if let Some(known) = self.young.get(digest) {
-            return Some(Rc::clone(known));
+    fn get(&mut self, digest: &[u8; 32]) -> Option<Rc<VerifiedToken>> {
+        if let Some(verified) = self.young.get(digest) {
+            return Some(Rc::clone(verified));
         }
-        let known = self.old.remove(digest)?;
-        self.put(*digest, Rc::clone(&known));
-        Some(known)
+        let verified = self.old.remove(digest)?;
+        self.put(*digest, Rc::clone(&verified));
+        Some(verified)
     }
 
-    fn put(&mut self, digest: [u8; 32], known: Rc<Known>) {
+    fn put(&mut self, digest: [u8; 32], verified: Rc<VerifiedToken>) {
         let half = settings::verified_cache_size() / 2;
         if half == 0 {
             self.young.clear();
@@ -190,6 +190,6 @@ impl Cache {
         if self.young.len() >= half {
             self.old = core::mem::take(&mut self.young);
         }
-        self.young.insert(digest, known);
+        self.young.insert(digest, verified);
     }
 }

@@ -1,4 +1,4 @@
-//! The pipeline: decode → claims → session. Each step needs what the one before it made.
+//! The pipeline: signature → claims → session. Each step needs what the one before it made.
 
 use std::rc::Rc;
 
@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Result<Token<'_>> {
 }
 
 /// Step 1: the signature. `iss` picks the issuer, `kid` its key.
-pub fn decode(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
+pub fn verify_signature(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
     let token = parse(text)?;
     let trust = trust::current();
     if trust.is_empty() {
@@ -40,14 +40,14 @@ pub fn decode(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
 
 impl Signed<'_> {
     /// Step 2: the claims, by the issuer's rules and the clock. No table is read.
-    pub fn claims(&self, purpose: Purpose, now: UnixMicros) -> Result<Claims<'_>> {
+    pub fn verify_claims(&self, purpose: Purpose, now: UnixMicros) -> Result<Claims<'_>> {
         Ok(self.token.check(&self.issuer.rules, purpose, now)?)
     }
 
     /// Step 3: the session. This token was not revoked, and the user's row, as committed now, still has it.
     /// Each is asked by itself.
-    pub fn session(&self, claims: &Claims<'_>) -> Result<Session> {
-        revocation::check(&self.issuer, claims)?;
-        session::check(&self.issuer.rules, claims)
+    pub fn verify_session(&self, claims: &Claims<'_>) -> Result<Session> {
+        revocation::refuse_revoked(&self.issuer, claims)?;
+        session::verify(&self.issuer.rules, claims)
     }
 }
