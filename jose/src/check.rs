@@ -64,6 +64,8 @@ pub struct Claims<'t> {
     pub token_id: Option<Cow<'t, str>>,
     /// `device_hash`.
     pub device_hash: Option<Cow<'t, str>>,
+    /// `sid`. Only issuers whose sessions are kept give it a meaning: one that is no string is an error for them alone.
+    pub session_id: Result<Option<Cow<'t, str>>, Refusal>,
 }
 
 impl Claims<'_> {
@@ -79,6 +81,7 @@ impl Claims<'_> {
             expires_at: self.expires_at,
             token_id: self.token_id.map(owned),
             device_hash: self.device_hash.map(owned),
+            session_id: self.session_id.map(|id| id.map(owned)),
         }
     }
 
@@ -207,6 +210,7 @@ impl Verified<'_> {
             expires_at: self.expires_at()?.ok_or(Refusal::MissingClaim)?,
             token_id: self.token_id()?,
             device_hash: self.device_hash()?,
+            session_id: self.claim("sid", |value| value.string()),
         })
     }
 

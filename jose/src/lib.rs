@@ -30,6 +30,7 @@ mod key;
 mod keyset;
 mod members;
 mod random;
+mod refresh_token;
 mod refusal;
 mod time;
 mod token;
@@ -46,6 +47,7 @@ pub use key::{
 pub use keyset::{KeySet, TrustedKey};
 pub use members::{member_names, without_members};
 pub use random::{random_octets, random_text, random_uuid};
+pub use refresh_token::RefreshToken;
 pub use refusal::Refusal;
 pub use time::UnixMicros;
 pub use token::{MAX_KID_BYTES, Token};

@@ -56,11 +56,15 @@ pub enum Refusal {
     ExpiredApiKey,
     /// Nobody is authenticated.
     NotAuthenticated,
+    /// The login that the token is of is over.
+    SessionEnded,
+    /// No such session.
+    UnknownSession,
 }
 
 impl Refusal {
     /// Every refusal, in the contract's order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnsupportedAlgorithm,
@@ -85,6 +89,8 @@ impl Refusal {
         Self::InactiveApiKey,
         Self::ExpiredApiKey,
         Self::NotAuthenticated,
+        Self::SessionEnded,
+        Self::UnknownSession,
     ];
 
     /// The contract's reason code, for DETAIL and for `check_jwt`'s `reason` column.
@@ -140,6 +146,8 @@ impl Refusal {
             Self::InactiveApiKey => ("inactive_api_key", "the API key is not active"),
             Self::ExpiredApiKey => ("expired_api_key", "the API key has expired"),
             Self::NotAuthenticated => ("not_authenticated", "nobody is authenticated"),
+            Self::SessionEnded => ("session_ended", "the session has ended"),
+            Self::UnknownSession => ("unknown_session", "the session does not exist"),
         }
     }
 }
@@ -153,7 +161,7 @@ mod tests {
     fn every_refusal_has_its_own_code_and_sentence() {
         let codes: HashSet<_> = Refusal::ALL.iter().map(|r| r.code()).collect();
         let sentences: HashSet<_> = Refusal::ALL.iter().map(ToString::to_string).collect();
-        assert_eq!(codes.len(), 24);
-        assert_eq!(sentences.len(), 24);
+        assert_eq!(codes.len(), Refusal::ALL.len());
+        assert_eq!(sentences.len(), Refusal::ALL.len());
     }
 }

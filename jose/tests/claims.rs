@@ -26,6 +26,7 @@ fn a_sound_token_gives_its_claims() {
             expires_at: UnixMicros(EXP),
             token_id: Some("j".into()),
             device_hash: Some("dA".into()),
+            session_id: Ok(None),
         }
     );
     assert_eq!(token.kid(), "k");
