@@ -31,20 +31,66 @@ unsafe fn simplify(request: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
             return None;
         }
         let request = request.cast::<pg_sys::SupportRequestSimplify>();
-        let root = (*request).root.as_ref()?;
+        let root = (*request).root;
         let call = (*request).fcall;
-        let query = root.parse.as_mut()?;
+        let query = root.as_ref()?.parse.as_mut()?;
         // Up to 16 the planner takes a grouping expression that is a sub-select for a constant.
         let is_grouped = !query.groupingSets.is_null();
-        if is_grouped
-            || !reads_tables(query)
-            || !has_constant_arguments(call)
-            || holds_exists(core::ptr::from_mut(query).cast(), core::ptr::null_mut())
-        {
+        if is_grouped || !reads_tables(query) || !has_constant_arguments(call) {
             return None;
         }
-        query.hasSubLinks = true;
-        Some(sub_select(call))
+        match stage(root) {
+            Stage::Prepares => {
+                query.hasSubLinks = true;
+                Some(sub_select(call))
+            }
+            Stage::HasPolicies => Some(SS_process_sublinks(root, sub_select(call), false)),
+            Stage::MayMistakeTheQuery | Stage::IsTooLate => None,
+        }
+    }
+}
+
+/// How far the planner is with a query when it simplifies an expression on the query's behalf.
+enum Stage {
+    /// It will look for sub-selects in this expression (`SS_process_sublinks`), when it has simplified it.
+    Prepares,
+    /// It has counted the query's row-security conditions (`subquery_planner`). From then on nothing of the query moves to another
+    /// query any more, and a sub-select of the query can be planned at once.
+    HasPolicies,
+    /// The expression may be of an `EXISTS (…)` inside the query. Nobody would look for a sub-select in it.
+    MayMistakeTheQuery,
+    /// The query's tables are being planned (`query_planner`): an expression is simplified once more, for a partition or another
+    /// child, for a CHECK constraint, or for an equality that follows from others. Nobody would look for a sub-select in it.
+    IsTooLate,
+}
+
+/// The planner's calls of `eval_const_expressions` with a query are, in PostgreSQL 15 to 18:
+///
+/// | from | stage |
+/// |---|---|
+/// | `preprocess_function_rtes`, `convert_VALUES_to_ANY` | before the tables are counted; then comes `preprocess_expression` |
+/// | `preprocess_expression` | as `Stage` says; then comes `SS_process_sublinks` |
+/// | `simplify_EXISTS_query`, `convert_EXISTS_to_ANY` | either, with the query around the one of the expression |
+/// | `expand_insert_targetlist` | a NULL, which holds no call |
+/// | `apply_child_basequals`, `get_relation_constraints`, `process_implied_equality` | the array of tables exists |
+///
+/// # Safety
+/// `root` is a query that is being planned.
+unsafe fn stage(root: *mut pg_sys::PlannerInfo) -> Stage {
+    // SAFETY: the lists and the query of `root` are nodes, or NULL.
+    unsafe {
+        if !(*root).simple_rel_array.is_null() {
+            Stage::IsTooLate
+        } else if (*root).qual_security_level > 0 {
+            Stage::HasPolicies
+        } else if [(*root).parse.cast(), (*root).append_rel_list.cast()]
+            .into_iter()
+            .any(|tree| holds_exists(tree, core::ptr::null_mut()))
+        {
+            Stage::MayMistakeTheQuery
+        } else {
+            Stage::Prepares
+        }
     }
 }
 
@@ -77,12 +123,18 @@ unsafe extern "C-unwind" {
         walker: Walker,
         context: *mut c_void,
     ) -> bool;
+    /// Plans the sub-selects in an expression of the query: what depends on no row becomes a parameter of the query's plan.
+    fn SS_process_sublinks(
+        root: *mut pg_sys::PlannerInfo,
+        expression: *mut pg_sys::Node,
+        is_condition: bool,
+    ) -> *mut pg_sys::Node;
 }
 
 type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
-/// Is there an `EXISTS (…)` in the query, at any depth? The planner simplifies the condition of one on behalf of the query
-/// around it (`convert_EXISTS_to_ANY`, `simplify_EXISTS_query`), which is then not the one that the sub-select would be in.
+/// Is there an `EXISTS (…)` in the tree, at any depth? The planner simplifies the condition of one on behalf of the query
+/// around it, which is then not the one that the sub-select would be in.
 unsafe extern "C-unwind" fn holds_exists(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     // SAFETY: PostgreSQL's walkers call this with nodes of the query, or NULL; no frame here owns anything.
     unsafe {
