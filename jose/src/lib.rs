@@ -21,6 +21,7 @@
 
 mod algorithm;
 mod base64url;
+mod bcrypt;
 mod check;
 mod compact;
 mod device;
@@ -37,6 +38,7 @@ mod token;
 mod verified;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use bcrypt::{BCRYPT_LONGEST, BCRYPT_MAX_COST, bcrypt_hash, bcrypt_matches};
 pub use check::{Claims, Purpose, Rules, SessionCheck};
 pub use compact::sign_compact;
 pub use device::{InvalidDevice, device_hash};

@@ -7,6 +7,7 @@ use super::hash;
 use super::table::{ApiKeys, KeyRow};
 use crate::accounts;
 use crate::error::Result;
+use crate::pg::acting;
 use crate::pg::transaction;
 use crate::settings;
 
@@ -102,8 +103,13 @@ fn find_by_hash(keys: &ApiKeys, key: &str) -> Option<KeyRow> {
         return None;
     }
     let prefix = key.get(..key.char_indices().nth(PREFIX_LENGTH)?.0)?;
-    keys.candidates(prefix).into_iter().find(|row| {
-        pgrx::check_for_interrupts!();
+    // Each candidate costs a bcrypt, and the functions of the identity are everybody's to call.
+    let tried = if acting::may_execute("auth.verify_api_key(pg_catalog.text)") {
+        usize::MAX
+    } else {
+        1
+    };
+    keys.candidates(prefix).into_iter().take(tried).find(|row| {
         row.hash
             .as_deref()
             .is_some_and(|hash| hash::matches(key, hash))

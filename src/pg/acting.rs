@@ -1,6 +1,7 @@
 //! Acting as another role, for the length of a scope.
 
 use core::ffi::CStr;
+use pgrx::fcinfo::direct_function_call;
 use pgrx::prelude::*;
 use std::ffi::CString;
 
@@ -110,6 +111,24 @@ impl Drop for ActingAs {
                 pg_sys::AtEOXact_GUC(false, level);
             }
         }
+    }
+}
+
+/// May the current user execute the function of that name, argument types included? False when there is none.
+pub fn may_execute(function: &str) -> bool {
+    // SAFETY: to_regprocedure takes a text and returns an oid, or NULL for what does not exist; the rest is a catalog look-up by
+    // values; GetUserId reads a variable.
+    unsafe {
+        let oid =
+            direct_function_call::<pg_sys::Oid>(pg_sys::to_regprocedure, &[function.into_datum()]);
+        let Some(oid) = oid else { return false };
+        let right = pg_sys::AclMode::from(pg_sys::ACL_EXECUTE);
+        #[cfg(feature = "pg15")]
+        let answer = pg_sys::pg_proc_aclcheck(oid, pg_sys::GetUserId(), right);
+        #[cfg(not(feature = "pg15"))]
+        let answer =
+            pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, oid, pg_sys::GetUserId(), right);
+        answer == pg_sys::AclResult::ACLCHECK_OK
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use auth_ext_tests::{
-    App, Ask, Client, Listener, attempt, json, no, race, second, service, shared,
+    App, Ask, Client, Listener, attempt, json, no, race, refused, second, service, shared,
 };
 
 const VERIFY: &str = "SELECT id FROM auth.verify_api_key($1)";
@@ -313,6 +313,8 @@ fn a_malformed_or_expensive_hash_is_no_match_and_costs_nothing() {
         &format!("$2b$31${tail}"),
         &format!("$2b$30${tail}"),
         &format!("$2b$17${tail}"),
+        &format!("$2b$16${tail}"),
+        &format!("$2b$15${tail}"),
         &format!("$2b$00${tail}"),
         &format!("$2b$99${tail}"),
         &format!("$argon2id$v=19$m=65536,t=3,p=4${tail}"),
@@ -340,6 +342,87 @@ fn a_malformed_or_expensive_hash_is_no_match_and_costs_nothing() {
         insert_hashed(&mut a, "good", &key, &format!("${variant}$04${tail}"));
         assert!(attempt(&mut a, VERIFY, &[&key]).is_ok(), "{variant}");
     }
+}
+
+#[test]
+fn a_caller_who_may_not_verify_keys_costs_one_bcrypt_a_call_at_most() {
+    let app = App::new(shared(), "dear");
+    let mut admin = app.connect();
+    admin.run(KEYS);
+    let keys = ['a', 'b', 'c', 'd'].map(|digit| plain("rfs12345", digit));
+    for (n, key) in keys.iter().enumerate() {
+        insert_hashed(&mut admin, &n.to_string(), key, &bcrypt(key));
+    }
+    let (public, server) = (format!("public_{}", app.db), format!("server_{}", app.db));
+    admin.run(&format!(
+        "CREATE ROLE {public} LOGIN; CREATE ROLE {server} LOGIN; GRANT EXECUTE ON FUNCTION auth.verify_api_key(text) TO {server};
+         GRANT EXECUTE ON FUNCTION auth.check_api_key(text) TO {public}"
+    ));
+    let found = |role: &str, sql: &str| {
+        let mut client = shared().connect_as(&app.db, role);
+        let mut found = 0;
+        for key in &keys {
+            client.run("BEGIN");
+            found += usize::from(matches!(attempt(&mut client, sql, &[key]), Ok(Some(_))));
+            client.run("ROLLBACK");
+        }
+        found
+    };
+    let authenticate = "SELECT auth.authenticate_api_key($1)->>'id'";
+    assert_eq!(found(&server, authenticate), 4);
+    assert_eq!(found(&public, authenticate), 1);
+    assert_eq!(
+        found(
+            &public,
+            "SELECT CASE WHEN valid THEN id END FROM auth.check_api_key($1)"
+        ),
+        1
+    );
+    // One that has a fingerprint costs none.
+    for key in &keys {
+        attempt(&mut admin, VERIFY, &[key]).unwrap();
+    }
+    assert_eq!(found(&public, authenticate), 4);
+}
+
+#[test]
+fn a_bcrypt_obeys_a_timeout_and_a_termination_at_once() {
+    let app = App::new(shared(), "cancel");
+    let mut a = app.connect();
+    a.run(KEYS);
+    // As many of the highest cost as are tried: seconds, if nothing stops them.
+    let key = plain("rfs12345", 'a');
+    let hash = bcrypt(&plain("rfs12345", 'b')).replace("$04$", "$14$");
+    for n in 0..8 {
+        insert_hashed(&mut a, &n.to_string(), &key, &hash);
+    }
+    let half = Duration::from_millis(500);
+    for sql in [VERIFY, "SELECT auth.authenticate_api_key($1)->>'id'"] {
+        a.run("SET statement_timeout = '100ms'");
+        let started = Instant::now();
+        refused(a.query(sql, &[&key]), "57014", None);
+        let took = started.elapsed();
+        a.run("RESET statement_timeout");
+        assert!(took < half + Duration::from_millis(100), "{sql}: {took:?}");
+    }
+    let pid: i32 = a.one("SELECT pg_backend_pid()", &[]);
+    let mut b = app.connect();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || {
+            let failed = a.query(VERIFY, &[&key]).unwrap_err();
+            (Instant::now(), failed)
+        });
+        let busy = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active' AND query LIKE '%verify_api_key%'";
+        while b.one::<i64>(busy, &[&pid]) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let told = Instant::now();
+        b.rows("SELECT pg_terminate_backend($1)", &[&pid]);
+        let (ended, _) = waiting.join().unwrap();
+        let took = ended.duration_since(told);
+        assert!(took < half, "{took:?}");
+    });
 }
 
 #[test]
