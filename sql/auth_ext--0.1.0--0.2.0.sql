@@ -34,6 +34,14 @@ SELECT pg_catalog.set_config('auth_ext_update.privileges', (
 
 -- Functions whose result or arguments have changed: dropped here, made anew below.
 
+-- One row is a value, and no set any more.
+UPDATE pg_catalog.pg_proc AS p
+SET proretset = false, prorows = 0
+WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY[
+    'auth.check_jwt(text, jsonb)', 'auth.complete_sso(text, jsonb)', 'auth.create_api_key(text, text, timestamptz, text)',
+    'auth.verify_api_key(text)', 'auth.check_api_key(text)', 'auth.authenticate_request()', 'auth.health()'
+]::pg_catalog.regprocedure[]);
+
 -- Tokens -----------------------------------------------------------------------------------------
 -- VOLATILE and PARALLEL UNSAFE where the answer is what is committed at the moment of the call.
 
@@ -56,8 +64,8 @@ CREATE OR REPLACE FUNCTION auth.check_jwt(
     OUT issuer text,
     OUT kid text,
     OUT claims jsonb
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_jwt_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'check_jwt_wrapper';
 COMMENT ON FUNCTION auth.check_jwt(text, jsonb) IS
     'Like verify_jwt, as one row and without an error for a bad token; what the token says is reported once its signature holds.';
 
@@ -112,8 +120,8 @@ CREATE OR REPLACE FUNCTION auth.complete_sso(
     OUT user_id text,
     OUT target_app text,
     OUT return_url text
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'complete_sso_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'complete_sso_wrapper';
 COMMENT ON FUNCTION auth.complete_sso(text, jsonb) IS
     'Step 3 of single sign-on: takes the hand-off, once, for an access token.';
 
@@ -284,8 +292,8 @@ CREATE OR REPLACE FUNCTION auth.create_api_key(
     OUT id text,
     OUT key text,
     OUT fingerprint text
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'create_api_key_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'create_api_key_wrapper';
 COMMENT ON FUNCTION auth.create_api_key(text, text, timestamptz, text) IS
     'Makes an API key for a user. The key itself is shown this once.';
 
@@ -296,8 +304,8 @@ CREATE OR REPLACE FUNCTION auth.verify_api_key(
     OUT session_version bigint,
     OUT fingerprint text,
     OUT expires_at timestamptz
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'verify_api_key_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'verify_api_key_wrapper';
 COMMENT ON FUNCTION auth.verify_api_key(text) IS
     'The row of an API key that holds now, its owner being active; otherwise SQLSTATE 28000 with a reason code as DETAIL.';
 
@@ -310,8 +318,8 @@ CREATE OR REPLACE FUNCTION auth.check_api_key(
     OUT session_version bigint,
     OUT fingerprint text,
     OUT expires_at timestamptz
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_api_key_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'check_api_key_wrapper';
 COMMENT ON FUNCTION auth.check_api_key(text) IS
     'Like verify_api_key, without an error for a bad key, and without writing.';
 
@@ -374,8 +382,8 @@ CREATE OR REPLACE FUNCTION auth.require_user() RETURNS text
 COMMENT ON FUNCTION auth.require_user() IS
     'Like user_id, but raises not_authenticated where that is NULL.';
 
-CREATE OR REPLACE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
+CREATE OR REPLACE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
 COMMENT ON FUNCTION auth.authenticate_request() IS
     'Makes the bearer token in request.headers the identity of the transaction, or nobody where there is none; a refused one is answered with its reason code.';
 
@@ -434,8 +442,8 @@ CREATE OR REPLACE FUNCTION auth.health(
     OUT verified_cache_tokens bigint,
     OUT verified_cache_hits bigint,
     OUT verified_cache_misses bigint
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'health_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
     'One row for monitoring: notifications, relay, log, attached tables, keys. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 

@@ -20,8 +20,8 @@ CREATE FUNCTION auth.check_jwt(
     OUT issuer text,
     OUT kid text,
     OUT claims jsonb
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_jwt_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'check_jwt_wrapper';
 COMMENT ON FUNCTION auth.check_jwt(text, jsonb) IS
     'Like verify_jwt, as one row and without an error for a bad token; what the token says is reported once its signature holds.';
 
@@ -76,8 +76,8 @@ CREATE FUNCTION auth.complete_sso(
     OUT user_id text,
     OUT target_app text,
     OUT return_url text
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'complete_sso_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'complete_sso_wrapper';
 COMMENT ON FUNCTION auth.complete_sso(text, jsonb) IS
     'Step 3 of single sign-on: takes the hand-off, once, for an access token.';
 
@@ -248,8 +248,8 @@ CREATE FUNCTION auth.create_api_key(
     OUT id text,
     OUT key text,
     OUT fingerprint text
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'create_api_key_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'create_api_key_wrapper';
 COMMENT ON FUNCTION auth.create_api_key(text, text, timestamptz, text) IS
     'Makes an API key for a user. The key itself is shown this once.';
 
@@ -260,8 +260,8 @@ CREATE FUNCTION auth.verify_api_key(
     OUT session_version bigint,
     OUT fingerprint text,
     OUT expires_at timestamptz
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'verify_api_key_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'verify_api_key_wrapper';
 COMMENT ON FUNCTION auth.verify_api_key(text) IS
     'The row of an API key that holds now, its owner being active; otherwise SQLSTATE 28000 with a reason code as DETAIL.';
 
@@ -274,8 +274,8 @@ CREATE FUNCTION auth.check_api_key(
     OUT session_version bigint,
     OUT fingerprint text,
     OUT expires_at timestamptz
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'check_api_key_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'check_api_key_wrapper';
 COMMENT ON FUNCTION auth.check_api_key(text) IS
     'Like verify_api_key, without an error for a bad key, and without writing.';
 
@@ -338,8 +338,8 @@ CREATE FUNCTION auth.require_user() RETURNS text
 COMMENT ON FUNCTION auth.require_user() IS
     'Like user_id, but raises not_authenticated where that is NULL.';
 
-CREATE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
+CREATE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
 COMMENT ON FUNCTION auth.authenticate_request() IS
     'Makes the bearer token in request.headers the identity of the transaction, or nobody where there is none; a refused one is answered with its reason code.';
 
@@ -398,8 +398,8 @@ CREATE FUNCTION auth.health(
     OUT verified_cache_tokens bigint,
     OUT verified_cache_hits bigint,
     OUT verified_cache_misses bigint
-) RETURNS SETOF record
-    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'health_wrapper';
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
     'One row for monitoring: notifications, relay, log, attached tables, keys. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 

@@ -6,12 +6,12 @@ use pgrx::prelude::*;
 
 use super::binding::current;
 use super::create::{self, NewKey};
-use super::table::KeyRow;
 use super::triggers;
 use super::verify::{Found, check, find, verify};
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
+use crate::pg::one_row::OneRow;
 
 #[pg_extern(sql = false)]
 fn api_key_fingerprint(key: &str) -> String {
@@ -24,15 +24,8 @@ fn create_api_key(
     name: Option<&str>,
     expires_at: Option<TimestampWithTimeZone>,
     prefix: Option<&str>,
-) -> TableIterator<
-    'static,
-    (
-        name!(id, String),
-        name!(key, String),
-        name!(fingerprint, String),
-    ),
-> {
-    TableIterator::once(sql(|| {
+) -> OneRow {
+    sql(|| {
         let missing = |argument| Error::Argument(format!("{argument} must not be NULL"));
         let attached = current();
         let NewKey {
@@ -46,95 +39,61 @@ fn create_api_key(
             expires_at,
             prefix.ok_or_else(|| missing("prefix"))?,
         )?;
-        Ok((id, key, fingerprint))
-    }))
+        Ok(OneRow::default()
+            .with(c"id", id)
+            .with(c"key", key)
+            .with(c"fingerprint", fingerprint))
+    })
+}
+
+/// The columns in which the functions describe a key.
+fn described(row: OneRow, found: Found) -> OneRow {
+    let Found {
+        row: key,
+        fingerprint,
+    } = found;
+    row.with(c"id", key.id)
+        .with(c"user_id", key.user_id)
+        .with(c"session_version", key.session_version)
+        .with(c"fingerprint", fingerprint)
+        .with(
+            c"expires_at",
+            key.expires_at.and_then(clock::to_timestamptz),
+        )
 }
 
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, reason = "the columns of the contract")]
-fn verify_api_key(
-    key: Option<&str>,
-) -> TableIterator<
-    'static,
-    (
-        name!(id, String),
-        name!(user_id, String),
-        name!(session_version, i64),
-        name!(fingerprint, String),
-        name!(expires_at, Option<TimestampWithTimeZone>),
-    ),
-> {
-    TableIterator::once(sql(|| {
+fn verify_api_key(key: Option<&str>) -> OneRow {
+    sql(|| {
         let attached = current();
         let keys = attached.api_keys()?;
         let key = key.ok_or(Refusal::UnknownApiKey)?;
-        let Found { row, fingerprint } = verify(keys, key, clock::now())?;
-        let expires_at = row.expires_at.and_then(clock::to_timestamptz);
-        Ok((
-            row.id,
-            row.user_id,
-            row.session_version,
-            fingerprint,
-            expires_at,
-        ))
-    }))
+        let found = verify(keys, key, clock::now())?;
+        Ok(described(OneRow::default(), found))
+    })
 }
 
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, reason = "the columns of the contract")]
-fn check_api_key(
-    key: Option<&str>,
-) -> TableIterator<
-    'static,
-    (
-        name!(valid, bool),
-        name!(reason, Option<String>),
-        name!(id, Option<String>),
-        name!(user_id, Option<String>),
-        name!(session_version, Option<i64>),
-        name!(fingerprint, Option<String>),
-        name!(expires_at, Option<TimestampWithTimeZone>),
-    ),
-> {
-    TableIterator::once(sql(|| {
+fn check_api_key(key: Option<&str>) -> OneRow {
+    sql(|| {
         let attached = current();
         let keys = attached.api_keys()?;
         let found = refused(
             key.ok_or(Error::Refused(Refusal::UnknownApiKey))
                 .and_then(|key| find(keys, key)),
         )?;
-        let Found { row, fingerprint } = match found {
-            Ok(found) => found,
-            Err(refusal) => {
-                return Ok((
-                    false,
-                    Some(refusal.code().to_owned()),
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                ));
-            }
+        let reason = match &found {
+            Ok(found) => refused(check(&found.row, clock::now()))?.err(),
+            Err(refusal) => Some(*refusal),
         };
-        let reason = refused(check(&row, clock::now()))?.err();
-        let KeyRow {
-            id,
-            user_id,
-            session_version,
-            expires_at,
-            ..
-        } = row;
-        Ok((
-            reason.is_none(),
-            reason.map(|refusal| refusal.code().to_owned()),
-            Some(id),
-            Some(user_id),
-            Some(session_version),
-            Some(fingerprint),
-            expires_at.and_then(clock::to_timestamptz),
-        ))
-    }))
+        let verdict = OneRow::default()
+            .with(c"valid", reason.is_none())
+            .with(c"reason", reason.map(Refusal::code));
+        Ok(match found {
+            Ok(found) => described(verdict, found),
+            Err(_) => verdict,
+        })
+    })
 }
 
 /// Parts a refusal of the key, which is an answer, from what is nobody's answer.

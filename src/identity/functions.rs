@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
+use crate::pg::one_row::OneRow;
 
 #[pg_extern(sql = false)]
 fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
@@ -48,20 +49,15 @@ fn logout() {
 }
 
 #[pg_extern(sql = false)]
-fn authenticate_request() -> TableIterator<
-    'static,
-    (
-        name!(reason, Option<String>),
-        name!(explanation, Option<String>),
-    ),
-> {
-    let outcome = sql(request::authenticate);
-    TableIterator::once(match outcome {
-        Outcome::Accepted => (None, None),
-        Outcome::Refused(refusal) => (
-            Some(refusal.code().to_owned()),
-            Some(refusal.explanation().to_owned()),
-        ),
+fn authenticate_request() -> OneRow {
+    sql(|| {
+        let refusal = match request::authenticate()? {
+            Outcome::Accepted => None,
+            Outcome::Refused(refusal) => Some(refusal),
+        };
+        Ok(OneRow::default()
+            .with(c"reason", refusal.map(Refusal::code))
+            .with(c"explanation", refusal.map(Refusal::explanation)))
     })
 }
 

@@ -1,78 +1,48 @@
 //! The SQL functions of operation. Declared in `sql/functions.sql`.
 
-use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
 use super::health::health_now;
 use super::prune;
 use crate::pg::boundary::sql;
+use crate::pg::one_row::OneRow;
 use crate::pg::wal;
 use crate::relay;
 use crate::settings;
 use crate::token;
 
 #[pg_extern(sql = false)]
-#[allow(
-    clippy::type_complexity,
-    reason = "the columns of the function's result"
-)]
-fn health() -> TableIterator<
-    'static,
-    (
-        name!(in_recovery, bool),
-        name!(notify, Option<String>),
-        name!(notification_queue_usage, Option<f64>),
-        name!(relay_available, bool),
-        name!(relay_running, bool),
-        name!(relay_pid, Option<i32>),
-        name!(relay_sent_at, Option<TimestampWithTimeZone>),
-        name!(relay_pending_events, i64),
-        name!(relay_pending_age, Option<Interval>),
-        name!(log_events, Option<i64>),
-        name!(log_bytes, Option<i64>),
-        name!(log_oldest_age, Option<Interval>),
-        name!(log_retention, Option<Interval>),
-        name!(users_table, Option<String>),
-        name!(users_table_intact, Option<bool>),
-        name!(api_keys_table, Option<String>),
-        name!(api_keys_table_intact, Option<bool>),
-        name!(verifying_keys, Option<i64>),
-        name!(next_key_lapses_at, Option<TimestampWithTimeZone>),
-        name!(verified_cache_tokens, i64),
-        name!(verified_cache_hits, i64),
-        name!(verified_cache_misses, i64),
-    ),
-> {
+fn health() -> OneRow {
     let retention = Interval::from_seconds(f64::from(settings::log_retention()));
     let cache = token::cache_statistics();
-    let row = sql(health_now).map(|health| {
+    sql(|| {
+        let health = health_now()?;
         let tables = health.tables;
-        (
-            wal::in_recovery(),
-            tables.notify,
-            tables.queue_usage,
-            relay::is_available(),
-            health.relay_pid.is_some(),
-            health.relay_pid,
-            tables.relay_sent_at,
-            health.backlog.events,
-            health.backlog.age,
-            tables.log_events,
-            tables.log_bytes,
-            tables.log_oldest_age,
-            Some(retention),
-            tables.users_table,
-            health.users_intact,
-            tables.api_keys_table,
-            health.api_keys_intact,
-            tables.verifying_keys,
-            tables.key_lapses_at,
-            cache.tokens,
-            cache.hits,
-            cache.misses,
-        )
-    });
-    TableIterator::new(row)
+        Ok(OneRow::default()
+            .with(c"in_recovery", wal::in_recovery())
+            .with(c"notify", tables.notify)
+            .with(c"notification_queue_usage", tables.queue_usage)
+            .with(c"relay_available", relay::is_available())
+            .with(c"relay_running", health.relay_pid.is_some())
+            .with(c"relay_pid", health.relay_pid)
+            .with(c"relay_sent_at", tables.relay_sent_at)
+            .with(c"relay_pending_events", health.backlog.events)
+            .with(c"relay_pending_age", health.backlog.age)
+            .with(c"log_events", tables.log_events)
+            .with(c"log_bytes", tables.log_bytes)
+            .with(c"log_oldest_age", tables.log_oldest_age)
+            .with(c"log_retention", Some(retention))
+            .with(c"users_table", tables.users_table)
+            .with(c"users_table_intact", health.users_intact)
+            .with(c"api_keys_table", tables.api_keys_table)
+            .with(c"api_keys_table_intact", health.api_keys_intact)
+            .with(c"verifying_keys", tables.verifying_keys)
+            .with(c"next_key_lapses_at", tables.key_lapses_at)
+            .with(c"verified_cache_tokens", cache.tokens)
+            .with(c"verified_cache_hits", cache.hits)
+            .with(c"verified_cache_misses", cache.misses))
+    })
 }
 
 #[pg_extern(sql = false)]

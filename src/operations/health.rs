@@ -4,7 +4,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 
 use crate::accounts;
 use crate::api_key;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::plan::{Sees, query};
 use crate::pg::row::Row;
 use crate::relay::{self, Backlog};
@@ -68,7 +68,7 @@ pub struct Health {
 }
 
 /// How it stands now.
-pub fn health_now() -> Result<Option<Health>> {
+pub fn health_now() -> Result<Health> {
     let intact = |attached: Result<bool>| match attached {
         Ok(is_attached) => is_attached.then_some(true),
         Err(_) => Some(false),
@@ -76,8 +76,9 @@ pub fn health_now() -> Result<Option<Health>> {
     let users_intact = intact(accounts::current().if_any().map(|users| users.is_some()));
     let api_keys_intact = intact(api_key::current().if_any().map(|keys| keys.is_some()));
     let backlog = relay::backlog();
-    Ok(query(Sees::Latest, TABLES, &[], Tables::read)
+    query(Sees::Latest, TABLES, &[], Tables::read)
         .pop()
+        .ok_or_else(|| Error::Internal("a query without FROM has no row".to_owned()))
         .map(|tables| Health {
             // A table that was dropped is neither whole nor broken.
             users_intact: tables
@@ -91,5 +92,5 @@ pub fn health_now() -> Result<Option<Health>> {
             tables,
             relay_pid: relay::worker(),
             backlog,
-        }))
+        })
 }

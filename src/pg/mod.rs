@@ -18,6 +18,7 @@ pub mod log_hook;
 pub mod mvcc;
 pub mod names;
 pub mod notify;
+pub mod one_row;
 pub mod plan;
 pub mod planner;
 pub mod preload;

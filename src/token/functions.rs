@@ -1,7 +1,7 @@
 //! The SQL functions of tokens. Declared in `sql/functions.sql`.
 
 use jose::{Purpose, Refusal};
-use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
 use super::issue::{self, Request};
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::{JsonText, Jsonb};
+use crate::pg::one_row::OneRow;
 
 #[pg_extern(sql = false)]
 fn verify_jwt(token: &str) -> Jsonb {
@@ -45,49 +46,29 @@ fn decode_jwt(token: &str) -> JsonText {
 }
 
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, reason = "the columns of the contract")]
-fn check_jwt(
-    token: Option<&str>,
-    device: Option<JsonText>,
-) -> TableIterator<
-    'static,
-    (
-        name!(valid, bool),
-        name!(reason, Option<String>),
-        name!(user_id, Option<String>),
-        name!(session_version, Option<i64>),
-        name!(current_session_version, Option<i64>),
-        name!(issued_at, Option<TimestampWithTimeZone>),
-        name!(expires_at, Option<TimestampWithTimeZone>),
-        name!(token_id, Option<String>),
-        name!(issuer, Option<String>),
-        name!(kid, Option<String>),
-        name!(claims, Option<JsonText>),
-    ),
-> {
-    let report = sql(|| {
+fn check_jwt(token: Option<&str>, device: Option<JsonText>) -> OneRow {
+    sql(|| {
         let device_hash = device_hash(device)?;
-        match token {
-            Some(token) => report(token, device_hash.as_deref(), clock::now()),
-            None => Ok(Report {
+        let report = match token {
+            Some(token) => report(token, device_hash.as_deref(), clock::now())?,
+            None => Report {
                 reason: Some(Refusal::Malformed),
                 ..Report::default()
-            }),
-        }
-    });
-    TableIterator::once((
-        report.reason.is_none(),
-        report.reason.map(|refusal| refusal.code().to_owned()),
-        report.user_id,
-        report.session_version,
-        report.current_session_version,
-        report.issued_at,
-        report.expires_at,
-        report.token_id,
-        report.issuer,
-        report.kid,
-        report.claims,
-    ))
+            },
+        };
+        Ok(OneRow::default()
+            .with(c"valid", report.reason.is_none())
+            .with(c"reason", report.reason.map(Refusal::code))
+            .with(c"user_id", report.user_id)
+            .with(c"session_version", report.session_version)
+            .with(c"current_session_version", report.current_session_version)
+            .with(c"issued_at", report.issued_at)
+            .with(c"expires_at", report.expires_at)
+            .with(c"token_id", report.token_id)
+            .with(c"issuer", report.issuer)
+            .with(c"kid", report.kid)
+            .with(c"claims", report.claims))
+    })
 }
 
 #[pg_extern(sql = false)]

@@ -12,6 +12,7 @@ use crate::error::{Error, Result, quoted};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::JsonText;
+use crate::pg::one_row::OneRow;
 use crate::pg::plan::{Sees, query, text};
 use crate::trust;
 
@@ -91,20 +92,8 @@ struct Handoff {
 }
 
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, reason = "the columns of the contract")]
-fn complete_sso(
-    handoff: Option<&str>,
-    device: Option<JsonText>,
-) -> TableIterator<
-    'static,
-    (
-        name!(token, String),
-        name!(user_id, String),
-        name!(target_app, String),
-        name!(return_url, Option<String>),
-    ),
-> {
-    TableIterator::once(sql(|| {
+fn complete_sso(handoff: Option<&str>, device: Option<JsonText>) -> OneRow {
+    sql(|| {
         let handoff = consume(handoff.ok_or(Refusal::Malformed)?)?;
         let subject = still_holds(&handoff)?;
         let request = Request {
@@ -116,13 +105,12 @@ fn complete_sso(
             issuer: Some(&handoff.issuer),
         };
         let token = issue(&request, clock::now())?;
-        Ok((
-            token,
-            subject.user_id,
-            handoff.target_app,
-            handoff.return_url,
-        ))
-    }))
+        Ok(OneRow::default()
+            .with(c"token", token)
+            .with(c"user_id", subject.user_id)
+            .with(c"target_app", handoff.target_app)
+            .with(c"return_url", handoff.return_url))
+    })
 }
 
 /// Takes the hand-off in one statement, so that one caller gets it.
