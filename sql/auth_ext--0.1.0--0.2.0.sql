@@ -32,14 +32,119 @@ SELECT pg_catalog.set_config('auth_ext_update.privileges', (
 
 -- Tables, views, triggers and data: what a fresh install has and 0.1.0 had not. See README.md beside this file.
 
+-- Secrets leave the table of keys for one of their own, and no foreign key is among what is dumped. The UPDATE frees the TOAST table of
+-- them, and CLUSTER writes the table anew without the dropped column.
+
+-- Not dumped. Row security without policies: neither pg_read_all_data nor pg_write_all_data gets at a row. PLAIN keeps
+-- the octets out of a TOAST table, which has no row security, and STATISTICS 0 out of pg_statistic. They are written
+-- and read without a plan, since PostgreSQL can print a plan with its parameters.
+CREATE TABLE auth.signing_secrets (
+    issuer text NOT NULL,
+    kid    text NOT NULL,
+    secret bytea NOT NULL,
+    PRIMARY KEY (issuer, kid)
+);
+ALTER TABLE auth.signing_secrets
+    ALTER COLUMN issuer SET STORAGE PLAIN,
+    ALTER COLUMN kid SET STORAGE PLAIN,
+    ALTER COLUMN secret SET STORAGE PLAIN,
+    ALTER COLUMN issuer SET STATISTICS 0,
+    ALTER COLUMN kid SET STATISTICS 0,
+    ALTER COLUMN secret SET STATISTICS 0,
+    ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE auth.signing_secrets IS 'Private keys and HMAC secrets. For the owner and other superusers only, and in no dump.';
+
+-- Not dumped: a restored database is another installation.
+CREATE TABLE auth.installation (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    origin    text NOT NULL DEFAULT pg_catalog.gen_random_uuid()::pg_catalog.text
+);
+COMMENT ON TABLE auth.installation IS 'Which installation of the extension this is. A signing key keeps the one in which it was added.';
+INSERT INTO auth.installation DEFAULT VALUES;
+
+INSERT INTO auth.signing_secrets (issuer, kid, secret)
+SELECT k.issuer, k.kid,
+       -- HMAC itself takes the hash of a key that is longer than a block (RFC 2104 section 3).
+       CASE
+           WHEN pg_catalog.octet_length(k.secret) OPERATOR(pg_catalog.<=) 5000 THEN k.secret
+           WHEN k.alg OPERATOR(pg_catalog.=) 'HS256' THEN pg_catalog.sha256(k.secret)
+           WHEN k.alg OPERATOR(pg_catalog.=) 'HS384' THEN pg_catalog.sha384(k.secret)
+           WHEN k.alg OPERATOR(pg_catalog.=) 'HS512' THEN pg_catalog.sha512(k.secret)
+       END
+FROM auth.signing_key_store AS k WHERE k.secret IS NOT NULL;
+
+ALTER TABLE auth.signing_key_store
+    DROP CONSTRAINT signing_key_store_issuer_fkey,
+    DROP CONSTRAINT signing_key_store_check,
+    DROP CONSTRAINT signing_key_store_check1,
+    ADD COLUMN signs boolean NOT NULL DEFAULT false,
+    ADD COLUMN origin text;
+UPDATE auth.signing_key_store AS k SET signs = k.secret IS NOT NULL, secret = NULL, origin = i.origin
+FROM auth.installation AS i;
+ALTER TABLE auth.signing_key_store DROP COLUMN secret;
+CLUSTER auth.signing_key_store USING signing_key_store_pkey;
+ALTER TABLE auth.signing_key_store
+    SET WITHOUT CLUSTER,
+    ADD CONSTRAINT signing_key_store_is_a_key CHECK (public_jwk IS NOT NULL OR signs),
+    ADD CONSTRAINT signing_key_store_active_signs CHECK (NOT active OR signs);
+COMMENT ON TABLE auth.signing_key_store IS 'Signing and verification keys, without their secrets. See the view auth.signing_keys.';
+COMMENT ON COLUMN auth.signing_key_store.signs IS 'True: made or imported with its secret. auth.signing_secrets holds it, unless a restore has left it out.';
+COMMENT ON COLUMN auth.signing_key_store.origin IS 'The installation (auth.installation) in which the key was added. A key of another one came with a dump: it verifies nothing until all of that dump is here that can end a token.';
+
+CREATE OR REPLACE VIEW auth.signing_keys WITH (security_barrier) AS
+SELECT
+    k.kid,
+    k.issuer,
+    k.alg,
+    CASE
+        WHEN k.verify_until <= pg_catalog.clock_timestamp() THEN 'retired'
+        WHEN k.active THEN 'active'
+        ELSE 'verifying'
+    END AS status,
+    k.created_at,
+    k.verify_until,
+    k.public_jwk || pg_catalog.jsonb_build_object('kid', k.kid, 'alg', k.alg, 'use', 'sig') AS public_jwk,
+    EXISTS (
+        SELECT FROM auth.signing_secrets AS s
+        WHERE s.issuer OPERATOR(pg_catalog.=) k.issuer AND s.kid OPERATOR(pg_catalog.=) k.kid
+    ) AS has_secret
+FROM auth.signing_key_store AS k;
+
+COMMENT ON VIEW auth.signing_keys IS 'Keys without their secrets. status: active signs and verifies, verifying verifies until verify_until, retired does neither. has_secret: the private half or HMAC secret is here; no dump has it.';
+
+ALTER TABLE auth.revoked_tokens DROP CONSTRAINT revoked_tokens_issuer_fkey;
+COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more, also when their issuer is deleted or renamed. A jti over 1024 bytes is kept as its SHA-256.';
+ALTER TABLE auth.revoking_issuers DROP CONSTRAINT revoking_issuers_issuer_fkey;
+ALTER TABLE auth.sso_handoffs DROP CONSTRAINT sso_handoffs_issuer_fkey;
+
+-- No order of loading is sure, and a key that is there before the revocations would verify what was revoked. So each table
+-- that can end a token is dumped with one row more, which names the installation and the dump (pg_dump
+-- appends this text to its SELECT; its columns are all of the table's). A key of another installation verifies once one
+-- dump's rows are in all of these tables: COPY loads a table's rows together or not at all.
+SELECT pg_catalog.pg_extension_config_dump('auth.revoking_issuers',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
+         FROM auth.installation AS i');
+SELECT pg_catalog.pg_extension_config_dump('auth.revoked_tokens',
+    'UNION ALL SELECT ''auth_ext:restored'', i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
+         '''', ''restored'', now(), ''infinity'' FROM auth.installation AS i');
+SELECT pg_catalog.pg_extension_config_dump('auth.user_history',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
+         ''-infinity'', 0 FROM auth.installation AS i');
+
+GRANT SELECT ON TABLE
+    auth.issuers, auth.signing_key_store, auth.attached_tables, auth.user_history, auth.user_floor, auth.revoked_tokens,
+    auth.revoking_issuers, auth.sso_handoffs, auth.one_time_tokens
+    TO pg_database_owner;
+
 -- Functions whose result or arguments have changed: dropped here, made anew below.
+DROP FUNCTION auth.health();
 
 -- One row is a value, and no set any more.
 UPDATE pg_catalog.pg_proc AS p
 SET proretset = false, prorows = 0
 WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY[
     'auth.check_jwt(text, jsonb)', 'auth.complete_sso(text, jsonb)', 'auth.create_api_key(text, text, timestamptz, text)',
-    'auth.verify_api_key(text)', 'auth.check_api_key(text)', 'auth.authenticate_request()', 'auth.health()'
+    'auth.verify_api_key(text)', 'auth.check_api_key(text)', 'auth.authenticate_request()'
 ]::pg_catalog.regprocedure[]);
 
 -- Tokens -----------------------------------------------------------------------------------------
@@ -441,11 +546,13 @@ CREATE OR REPLACE FUNCTION auth.health(
     OUT next_key_lapses_at timestamptz,
     OUT verified_cache_tokens bigint,
     OUT verified_cache_hits bigint,
-    OUT verified_cache_misses bigint
+    OUT verified_cache_misses bigint,
+    OUT keys_without_secret bigint,
+    OUT restore_lacks text[]
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, and what a restore left out. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE OR REPLACE FUNCTION auth.keep_out_replicated() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'keep_out_replicated_wrapper';
@@ -454,6 +561,7 @@ COMMENT ON FUNCTION auth.keep_out_replicated() IS
 
 CREATE OR REPLACE FUNCTION auth.keep_one_default_issuer() RETURNS trigger
     LANGUAGE plpgsql
+    SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -520,6 +628,80 @@ END
 $$;
 COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: calls cover_partitions.';
 
+CREATE OR REPLACE FUNCTION auth.keys_follow_issuer() RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM auth.signing_key_store;
+        DELETE FROM auth.sso_handoffs;
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM auth.signing_key_store AS k WHERE k.issuer = OLD.issuer;
+        DELETE FROM auth.sso_handoffs AS h WHERE h.issuer = OLD.issuer;
+    ELSE
+        UPDATE auth.signing_key_store AS k SET issuer = NEW.issuer WHERE k.issuer = OLD.issuer;
+        UPDATE auth.sso_handoffs AS h SET issuer = NEW.issuer WHERE h.issuer = OLD.issuer;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys and hand-offs of an issuer with it.';
+
+CREATE OR REPLACE FUNCTION auth.secrets_follow_key() RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM auth.signing_secrets;
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM auth.signing_secrets AS s WHERE s.issuer = OLD.issuer AND s.kid = OLD.kid;
+    ELSE
+        UPDATE auth.signing_secrets AS s SET issuer = NEW.issuer, kid = NEW.kid
+        WHERE s.issuer = OLD.issuer AND s.kid = OLD.kid;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.secrets_follow_key() IS 'Trigger function: renames and deletes the secret of a key with it.';
+
+CREATE OR REPLACE FUNCTION auth.take_in_key() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.origin := NULL;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION auth.take_in_key() IS 'Trigger function: a replicated key did not come with a dump.';
+
+CREATE OR REPLACE FUNCTION auth.refuse_writer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = current_user AND r.rolsuper) OR EXISTS (
+        SELECT
+        FROM pg_class AS c
+        CROSS JOIN LATERAL (
+            SELECT a.* FROM aclexplode(c.relacl) AS a
+            UNION ALL
+            SELECT a.* FROM pg_attribute AS t CROSS JOIN LATERAL aclexplode(t.attacl) AS a WHERE t.attrelid = c.oid
+        ) AS a
+        WHERE c.oid = TG_RELID AND a.privilege_type = TG_OP
+          AND CASE a.grantee WHEN 0 THEN true ELSE pg_has_role(current_user, a.grantee, 'USAGE') END
+    ) THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'permission denied for table %', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+COMMENT ON FUNCTION auth.refuse_writer() IS 'Trigger function: refuses whoever writes by pg_write_all_data only.';
+
 CREATE OR REPLACE FUNCTION auth.merge_history() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -549,6 +731,62 @@ COMMENT ON FUNCTION auth.merge_history() IS 'Trigger function: of what is known 
 
 -- What needs the new functions: triggers, views.
 
+-- Secrets and their keys; what foreign keys did; the marks of a dump; who may write.
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.signing_secrets
+    FOR EACH ROW EXECUTE FUNCTION auth.trust_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.signing_secrets
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.trust_changed();
+CREATE TRIGGER announce_mark AFTER INSERT OR UPDATE ON auth.revoked_tokens
+    FOR EACH ROW WHEN (NEW.issuer OPERATOR(pg_catalog.=) 'auth_ext:restored')
+    EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_mark AFTER INSERT OR UPDATE ON auth.user_history
+    FOR EACH ROW WHEN (pg_catalog.starts_with(NEW.user_id, 'auth_ext:restored '))
+    EXECUTE FUNCTION auth.configuration_changed();
+ALTER TABLE auth.signing_secrets ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.signing_secrets ENABLE ALWAYS TRIGGER announce_truncate;
+ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER announce_mark;
+ALTER TABLE auth.user_history ENABLE ALWAYS TRIGGER announce_mark;
+CREATE TRIGGER follow_delete AFTER DELETE ON auth.issuers
+    FOR EACH ROW EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_rename AFTER UPDATE ON auth.issuers
+    FOR EACH ROW WHEN (OLD.issuer OPERATOR(pg_catalog.<>) NEW.issuer) EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_truncate AFTER TRUNCATE ON auth.issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_delete AFTER DELETE ON auth.signing_key_store
+    FOR EACH ROW EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER follow_rename AFTER UPDATE ON auth.signing_key_store
+    FOR EACH ROW WHEN (OLD.issuer OPERATOR(pg_catalog.<>) NEW.issuer OR OLD.kid OPERATOR(pg_catalog.<>) NEW.kid)
+    EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER follow_truncate AFTER TRUNCATE ON auth.signing_key_store
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER take_in_replicated BEFORE INSERT OR UPDATE ON auth.signing_key_store
+    FOR EACH ROW EXECUTE FUNCTION auth.take_in_key();
+ALTER TABLE auth.signing_key_store ENABLE REPLICA TRIGGER take_in_replicated;
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.installation
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.installation ENABLE REPLICA TRIGGER keep_out_replicated;
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.signing_key_store
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.attached_tables
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoking_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoked_tokens
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sso_handoffs
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.one_time_tokens
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
+
 -- Privileges -------------------------------------------------------------------------------------
 
 CREATE FUNCTION auth.update_privileges() RETURNS void
@@ -557,7 +795,7 @@ CREATE FUNCTION auth.update_privileges() RETURNS void
 AS $$
 DECLARE
     before constant jsonb := current_setting('auth_ext_update.privileges');
-    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"]]';
+    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
     object record;
     command text;
     initial aclitem[];

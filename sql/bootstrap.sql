@@ -59,24 +59,48 @@ COMMENT ON COLUMN auth.issuers.not_before IS 'Kill switch: tokens issued before 
 COMMENT ON COLUMN auth.issuers.session_check IS 'version: the session_version must match the user''s row. issued_at: the token must be younger than the user''s last bump. none: no users row is read.';
 COMMENT ON COLUMN auth.issuers.is_default IS 'The issuer used where a function''s issuer argument is NULL; at most one.';
 
+-- Dumped, so without secrets. No foreign key to auth.issuers: a restore loads the two in any order. Triggers make
+-- the keys follow their issuer.
 CREATE TABLE auth.signing_key_store (
-    issuer       text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE,
+    issuer       text NOT NULL,
     kid          text NOT NULL CHECK (pg_catalog.octet_length(kid) BETWEEN 1 AND 512),
     alg          text NOT NULL,
     public_jwk   jsonb,
-    secret       bytea,
     active       boolean NOT NULL DEFAULT false,
     verify_until timestamptz,
     retired      boolean NOT NULL DEFAULT false,
     from_jwks    boolean NOT NULL DEFAULT false,
     created_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    signs        boolean NOT NULL DEFAULT false,
+    origin       text,
     PRIMARY KEY (issuer, kid),
-    CHECK (public_jwk IS NOT NULL OR secret IS NOT NULL),
-    CHECK (NOT active OR secret IS NOT NULL)
+    CONSTRAINT signing_key_store_is_a_key CHECK (public_jwk IS NOT NULL OR signs),
+    CONSTRAINT signing_key_store_active_signs CHECK (NOT active OR signs)
 );
 CREATE UNIQUE INDEX signing_key_store_one_active ON auth.signing_key_store (issuer) WHERE active;
 
-COMMENT ON TABLE auth.signing_key_store IS 'Signing and verification keys with their secrets: for the owner only. See the view auth.signing_keys.';
+COMMENT ON TABLE auth.signing_key_store IS 'Signing and verification keys, without their secrets. See the view auth.signing_keys.';
+COMMENT ON COLUMN auth.signing_key_store.signs IS 'True: made or imported with its secret. auth.signing_secrets holds it, unless a restore has left it out.';
+COMMENT ON COLUMN auth.signing_key_store.origin IS 'The installation (auth.installation) in which the key was added. A key of another one came with a dump: it verifies nothing until all of that dump is here that can end a token.';
+
+-- Not dumped. Row security without policies: neither pg_read_all_data nor pg_write_all_data gets at a row. PLAIN keeps
+-- the octets out of a TOAST table, which has no row security, and STATISTICS 0 out of pg_statistic. They are written
+-- and read without a plan, since PostgreSQL can print a plan with its parameters.
+CREATE TABLE auth.signing_secrets (
+    issuer text NOT NULL,
+    kid    text NOT NULL,
+    secret bytea NOT NULL,
+    PRIMARY KEY (issuer, kid)
+);
+ALTER TABLE auth.signing_secrets
+    ALTER COLUMN issuer SET STORAGE PLAIN,
+    ALTER COLUMN kid SET STORAGE PLAIN,
+    ALTER COLUMN secret SET STORAGE PLAIN,
+    ALTER COLUMN issuer SET STATISTICS 0,
+    ALTER COLUMN kid SET STATISTICS 0,
+    ALTER COLUMN secret SET STATISTICS 0,
+    ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE auth.signing_secrets IS 'Private keys and HMAC secrets. For the owner and other superusers only, and in no dump.';
 
 CREATE VIEW auth.signing_keys WITH (security_barrier) AS
 SELECT
@@ -90,10 +114,22 @@ SELECT
     END AS status,
     k.created_at,
     k.verify_until,
-    k.public_jwk || pg_catalog.jsonb_build_object('kid', k.kid, 'alg', k.alg, 'use', 'sig') AS public_jwk
+    k.public_jwk || pg_catalog.jsonb_build_object('kid', k.kid, 'alg', k.alg, 'use', 'sig') AS public_jwk,
+    EXISTS (
+        SELECT FROM auth.signing_secrets AS s
+        WHERE s.issuer OPERATOR(pg_catalog.=) k.issuer AND s.kid OPERATOR(pg_catalog.=) k.kid
+    ) AS has_secret
 FROM auth.signing_key_store AS k;
 
-COMMENT ON VIEW auth.signing_keys IS 'Keys without their secrets. status: active signs and verifies, verifying verifies until verify_until, retired does neither.';
+COMMENT ON VIEW auth.signing_keys IS 'Keys without their secrets. status: active signs and verifies, verifying verifies until verify_until, retired does neither. has_secret: the private half or HMAC secret is here; no dump has it.';
+
+-- Not dumped: a restored database is another installation.
+CREATE TABLE auth.installation (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    origin    text NOT NULL DEFAULT pg_catalog.gen_random_uuid()::pg_catalog.text
+);
+COMMENT ON TABLE auth.installation IS 'Which installation of the extension this is. A signing key keeps the one in which it was added.';
+INSERT INTO auth.installation DEFAULT VALUES;
 
 -- Accounts ---------------------------------------------------------------------------------------
 
@@ -132,7 +168,7 @@ COMMENT ON TABLE auth.user_floor IS 'The same for more users than auth_ext.bulk_
 -- What ends before its time, or can be used once ---------------------------------------------------
 
 CREATE TABLE auth.revoked_tokens (
-    issuer     text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE,
+    issuer     text NOT NULL,
     jti        text COLLATE "C" NOT NULL,
     user_id    text NOT NULL,
     reason     text NOT NULL,
@@ -141,19 +177,19 @@ CREATE TABLE auth.revoked_tokens (
     PRIMARY KEY (issuer, jti)
 );
 CREATE INDEX revoked_tokens_keep_until ON auth.revoked_tokens (keep_until);
-COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more. A jti over 1024 bytes is kept as its SHA-256.';
+COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more, also when their issuer is deleted or renamed. A jti over 1024 bytes is kept as its SHA-256.';
 
 -- Without a unique key: the first revocations of an issuer must not wait for one another, and a restore may
 -- bring the row twice. One or several say the same.
 CREATE TABLE auth.revoking_issuers (
-    issuer text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE
+    issuer text NOT NULL
 );
 ALTER TABLE auth.revoking_issuers REPLICA IDENTITY FULL;
 COMMENT ON TABLE auth.revoking_issuers IS 'Issuers of which a token was ever revoked: of the others none is looked up.';
 
 CREATE TABLE auth.sso_handoffs (
     handoff_hash    text COLLATE "C" PRIMARY KEY,
-    issuer          text NOT NULL REFERENCES auth.issuers ON UPDATE CASCADE ON DELETE CASCADE,
+    issuer          text NOT NULL,
     user_id         text NOT NULL,
     session_version bigint,
     issued_at       timestamptz NOT NULL,
@@ -219,9 +255,19 @@ COMMENT ON COLUMN auth.relay_position.cursor IS 'The events before it are sent.'
 SELECT pg_catalog.pg_extension_config_dump('auth.issuers', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.signing_key_store', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.attached_tables', '');
-SELECT pg_catalog.pg_extension_config_dump('auth.user_history', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.user_floor', '');
-SELECT pg_catalog.pg_extension_config_dump('auth.revoked_tokens', '');
-SELECT pg_catalog.pg_extension_config_dump('auth.revoking_issuers', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.sso_handoffs', '');
 SELECT pg_catalog.pg_extension_config_dump('auth.one_time_tokens', '');
+-- No order of loading is sure, and a key that is there before the revocations would verify what was revoked. So each table
+-- that can end a token is dumped with one row more, which names the installation and the dump (pg_dump
+-- appends this text to its SELECT; its columns are all of the table's). A key of another installation verifies once one
+-- dump's rows are in all of these tables: COPY loads a table's rows together or not at all.
+SELECT pg_catalog.pg_extension_config_dump('auth.revoking_issuers',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
+         FROM auth.installation AS i');
+SELECT pg_catalog.pg_extension_config_dump('auth.revoked_tokens',
+    'UNION ALL SELECT ''auth_ext:restored'', i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
+         '''', ''restored'', now(), ''infinity'' FROM auth.installation AS i');
+SELECT pg_catalog.pg_extension_config_dump('auth.user_history',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
+         ''-infinity'', 0 FROM auth.installation AS i');

@@ -2,6 +2,7 @@
 -- of the former one.
 CREATE FUNCTION auth.keep_one_default_issuer() RETURNS trigger
     LANGUAGE plpgsql
+    SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -89,6 +90,18 @@ CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.signing_key
     FOR EACH ROW EXECUTE FUNCTION auth.trust_changed();
 CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.signing_key_store
     FOR EACH STATEMENT EXECUTE FUNCTION auth.trust_changed();
+-- Fires for rows that arrive by replication. What writes a secret here announces its key.
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.signing_secrets
+    FOR EACH ROW EXECUTE FUNCTION auth.trust_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.signing_secrets
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.trust_changed();
+-- The marks of a dump: with the last of them its keys verify.
+CREATE TRIGGER announce_mark AFTER INSERT OR UPDATE ON auth.revoked_tokens
+    FOR EACH ROW WHEN (NEW.issuer OPERATOR(pg_catalog.=) 'auth_ext:restored')
+    EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_mark AFTER INSERT OR UPDATE ON auth.user_history
+    FOR EACH ROW WHEN (pg_catalog.starts_with(NEW.user_id, 'auth_ext:restored '))
+    EXECUTE FUNCTION auth.configuration_changed();
 CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.attached_tables
     FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
 CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.attached_tables
@@ -103,6 +116,10 @@ CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.revoking_issuers
     FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
 CREATE TRIGGER mark_issuer AFTER INSERT OR UPDATE ON auth.revoked_tokens
     FOR EACH ROW EXECUTE FUNCTION auth.mark_revoking_issuer();
+ALTER TABLE auth.signing_secrets ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.signing_secrets ENABLE ALWAYS TRIGGER announce_truncate;
+ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER announce_mark;
+ALTER TABLE auth.user_history ENABLE ALWAYS TRIGGER announce_mark;
 ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER mark_issuer;
@@ -114,6 +131,129 @@ ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_truncate;
+
+-- What foreign keys would do, without their order of loading: keys and hand-offs follow their issuer, secrets their key.
+-- Revocations stay as they are: a token names the issuer that it was signed for, and if an issuer of that name
+-- comes back, what was revoked stays revoked.
+CREATE FUNCTION auth.keys_follow_issuer() RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM auth.signing_key_store;
+        DELETE FROM auth.sso_handoffs;
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM auth.signing_key_store AS k WHERE k.issuer = OLD.issuer;
+        DELETE FROM auth.sso_handoffs AS h WHERE h.issuer = OLD.issuer;
+    ELSE
+        UPDATE auth.signing_key_store AS k SET issuer = NEW.issuer WHERE k.issuer = OLD.issuer;
+        UPDATE auth.sso_handoffs AS h SET issuer = NEW.issuer WHERE h.issuer = OLD.issuer;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys and hand-offs of an issuer with it.';
+
+CREATE FUNCTION auth.secrets_follow_key() RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM auth.signing_secrets;
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM auth.signing_secrets AS s WHERE s.issuer = OLD.issuer AND s.kid = OLD.kid;
+    ELSE
+        UPDATE auth.signing_secrets AS s SET issuer = NEW.issuer, kid = NEW.kid
+        WHERE s.issuer = OLD.issuer AND s.kid = OLD.kid;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.secrets_follow_key() IS 'Trigger function: renames and deletes the secret of a key with it.';
+
+CREATE TRIGGER follow_delete AFTER DELETE ON auth.issuers
+    FOR EACH ROW EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_rename AFTER UPDATE ON auth.issuers
+    FOR EACH ROW WHEN (OLD.issuer OPERATOR(pg_catalog.<>) NEW.issuer) EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_truncate AFTER TRUNCATE ON auth.issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_delete AFTER DELETE ON auth.signing_key_store
+    FOR EACH ROW EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER follow_rename AFTER UPDATE ON auth.signing_key_store
+    FOR EACH ROW WHEN (OLD.issuer OPERATOR(pg_catalog.<>) NEW.issuer OR OLD.kid OPERATOR(pg_catalog.<>) NEW.kid)
+    EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER follow_truncate AFTER TRUNCATE ON auth.signing_key_store
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.secrets_follow_key();
+
+-- A key that arrives by replication is as good as one that was added here.
+CREATE FUNCTION auth.take_in_key() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.origin := NULL;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION auth.take_in_key() IS 'Trigger function: a replicated key did not come with a dump.';
+
+CREATE TRIGGER take_in_replicated BEFORE INSERT OR UPDATE ON auth.signing_key_store
+    FOR EACH ROW EXECUTE FUNCTION auth.take_in_key();
+ALTER TABLE auth.signing_key_store ENABLE REPLICA TRIGGER take_in_replicated;
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.installation
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.installation ENABLE REPLICA TRIGGER keep_out_replicated;
+
+-- pg_write_all_data writes whatever table it likes. Rows from which trust follows are written by our functions, and by roles
+-- that were granted just that.
+CREATE FUNCTION auth.refuse_writer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = current_user AND r.rolsuper) OR EXISTS (
+        SELECT
+        FROM pg_class AS c
+        CROSS JOIN LATERAL (
+            SELECT a.* FROM aclexplode(c.relacl) AS a
+            UNION ALL
+            SELECT a.* FROM pg_attribute AS t CROSS JOIN LATERAL aclexplode(t.attacl) AS a WHERE t.attrelid = c.oid
+        ) AS a
+        WHERE c.oid = TG_RELID AND a.privilege_type = TG_OP
+          AND CASE a.grantee WHEN 0 THEN true ELSE pg_has_role(current_user, a.grantee, 'USAGE') END
+    ) THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'permission denied for table %', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+COMMENT ON FUNCTION auth.refuse_writer() IS 'Trigger function: refuses whoever writes by pg_write_all_data only.';
+
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.signing_key_store
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.attached_tables
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoking_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoked_tokens
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sso_handoffs
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.one_time_tokens
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 
 -- Where users and their history both arrive by logical replication, the users' own triggers have written it already:
 -- the higher of the two holds.
@@ -215,3 +355,9 @@ GRANT EXECUTE ON FUNCTION
     auth.authenticate(text, text), auth.authenticate_api_key(text, text), auth.logout(), auth.user_id(), auth.uid(),
     auth.jwt(), auth.claim(text), auth.role(), auth.require_user(), auth.pre_request()
     TO PUBLIC;
+
+-- pg_dump reads what is dumped as whoever runs it, and locks the rest: the owner of the database needs no more than this.
+GRANT SELECT ON TABLE
+    auth.issuers, auth.signing_key_store, auth.attached_tables, auth.user_history, auth.user_floor, auth.revoked_tokens,
+    auth.revoking_issuers, auth.sso_handoffs, auth.one_time_tokens, auth.installation
+    TO pg_database_owner;

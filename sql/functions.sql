@@ -397,11 +397,13 @@ CREATE FUNCTION auth.health(
     OUT next_key_lapses_at timestamptz,
     OUT verified_cache_tokens bigint,
     OUT verified_cache_hits bigint,
-    OUT verified_cache_misses bigint
+    OUT verified_cache_misses bigint,
+    OUT keys_without_secret bigint,
+    OUT restore_lacks text[]
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, and what a restore left out. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE FUNCTION auth.keep_out_replicated() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'keep_out_replicated_wrapper';

@@ -48,6 +48,16 @@ impl Error {
         "the issuer has no active signing key",
         "SELECT auth.create_signing_key();",
     );
+    /// The secret of the key was left out by a restore: no dump has it.
+    pub const NO_SECRET: Self = Self::NotSetUp(
+        "the secret of the issuer's key is not here",
+        "Import the key again with auth.import_keys() or auth.import_signing_key(), or SELECT auth.rotate_signing_key();",
+    );
+    /// The key came with a dump of which something that can end a token is not here yet.
+    pub const PARTLY_RESTORED: Self = Self::NotSetUp(
+        "the restore that the key came with is not complete",
+        "Restore auth.revoking_issuers, auth.revoked_tokens and auth.user_history of the same dump; SELECT restore_lacks FROM auth.health();",
+    );
     /// No users table is attached, or the attached one is gone.
     pub const NO_USERS: Self = Self::NotSetUp(
         "no users table is attached",

@@ -1,16 +1,177 @@
 -- Tables, views, triggers and data: what a fresh install has and 0.1.0 had not. See README.md beside this file.
 
+-- Secrets leave the table of keys for one of their own, and no foreign key is among what is dumped. The UPDATE frees the TOAST table of
+-- them, and CLUSTER writes the table anew without the dropped column.
+
+-- Not dumped. Row security without policies: neither pg_read_all_data nor pg_write_all_data gets at a row. PLAIN keeps
+-- the octets out of a TOAST table, which has no row security, and STATISTICS 0 out of pg_statistic. They are written
+-- and read without a plan, since PostgreSQL can print a plan with its parameters.
+CREATE TABLE auth.signing_secrets (
+    issuer text NOT NULL,
+    kid    text NOT NULL,
+    secret bytea NOT NULL,
+    PRIMARY KEY (issuer, kid)
+);
+ALTER TABLE auth.signing_secrets
+    ALTER COLUMN issuer SET STORAGE PLAIN,
+    ALTER COLUMN kid SET STORAGE PLAIN,
+    ALTER COLUMN secret SET STORAGE PLAIN,
+    ALTER COLUMN issuer SET STATISTICS 0,
+    ALTER COLUMN kid SET STATISTICS 0,
+    ALTER COLUMN secret SET STATISTICS 0,
+    ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE auth.signing_secrets IS 'Private keys and HMAC secrets. For the owner and other superusers only, and in no dump.';
+
+-- Not dumped: a restored database is another installation.
+CREATE TABLE auth.installation (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    origin    text NOT NULL DEFAULT pg_catalog.gen_random_uuid()::pg_catalog.text
+);
+COMMENT ON TABLE auth.installation IS 'Which installation of the extension this is. A signing key keeps the one in which it was added.';
+INSERT INTO auth.installation DEFAULT VALUES;
+
+INSERT INTO auth.signing_secrets (issuer, kid, secret)
+SELECT k.issuer, k.kid,
+       -- HMAC itself takes the hash of a key that is longer than a block (RFC 2104 section 3).
+       CASE
+           WHEN pg_catalog.octet_length(k.secret) OPERATOR(pg_catalog.<=) 5000 THEN k.secret
+           WHEN k.alg OPERATOR(pg_catalog.=) 'HS256' THEN pg_catalog.sha256(k.secret)
+           WHEN k.alg OPERATOR(pg_catalog.=) 'HS384' THEN pg_catalog.sha384(k.secret)
+           WHEN k.alg OPERATOR(pg_catalog.=) 'HS512' THEN pg_catalog.sha512(k.secret)
+       END
+FROM auth.signing_key_store AS k WHERE k.secret IS NOT NULL;
+
+ALTER TABLE auth.signing_key_store
+    DROP CONSTRAINT signing_key_store_issuer_fkey,
+    DROP CONSTRAINT signing_key_store_check,
+    DROP CONSTRAINT signing_key_store_check1,
+    ADD COLUMN signs boolean NOT NULL DEFAULT false,
+    ADD COLUMN origin text;
+UPDATE auth.signing_key_store AS k SET signs = k.secret IS NOT NULL, secret = NULL, origin = i.origin
+FROM auth.installation AS i;
+ALTER TABLE auth.signing_key_store DROP COLUMN secret;
+CLUSTER auth.signing_key_store USING signing_key_store_pkey;
+ALTER TABLE auth.signing_key_store
+    SET WITHOUT CLUSTER,
+    ADD CONSTRAINT signing_key_store_is_a_key CHECK (public_jwk IS NOT NULL OR signs),
+    ADD CONSTRAINT signing_key_store_active_signs CHECK (NOT active OR signs);
+COMMENT ON TABLE auth.signing_key_store IS 'Signing and verification keys, without their secrets. See the view auth.signing_keys.';
+COMMENT ON COLUMN auth.signing_key_store.signs IS 'True: made or imported with its secret. auth.signing_secrets holds it, unless a restore has left it out.';
+COMMENT ON COLUMN auth.signing_key_store.origin IS 'The installation (auth.installation) in which the key was added. A key of another one came with a dump: it verifies nothing until all of that dump is here that can end a token.';
+
+CREATE OR REPLACE VIEW auth.signing_keys WITH (security_barrier) AS
+SELECT
+    k.kid,
+    k.issuer,
+    k.alg,
+    CASE
+        WHEN k.verify_until <= pg_catalog.clock_timestamp() THEN 'retired'
+        WHEN k.active THEN 'active'
+        ELSE 'verifying'
+    END AS status,
+    k.created_at,
+    k.verify_until,
+    k.public_jwk || pg_catalog.jsonb_build_object('kid', k.kid, 'alg', k.alg, 'use', 'sig') AS public_jwk,
+    EXISTS (
+        SELECT FROM auth.signing_secrets AS s
+        WHERE s.issuer OPERATOR(pg_catalog.=) k.issuer AND s.kid OPERATOR(pg_catalog.=) k.kid
+    ) AS has_secret
+FROM auth.signing_key_store AS k;
+
+COMMENT ON VIEW auth.signing_keys IS 'Keys without their secrets. status: active signs and verifies, verifying verifies until verify_until, retired does neither. has_secret: the private half or HMAC secret is here; no dump has it.';
+
+ALTER TABLE auth.revoked_tokens DROP CONSTRAINT revoked_tokens_issuer_fkey;
+COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more, also when their issuer is deleted or renamed. A jti over 1024 bytes is kept as its SHA-256.';
+ALTER TABLE auth.revoking_issuers DROP CONSTRAINT revoking_issuers_issuer_fkey;
+ALTER TABLE auth.sso_handoffs DROP CONSTRAINT sso_handoffs_issuer_fkey;
+
+-- No order of loading is sure, and a key that is there before the revocations would verify what was revoked. So each table
+-- that can end a token is dumped with one row more, which names the installation and the dump (pg_dump
+-- appends this text to its SELECT; its columns are all of the table's). A key of another installation verifies once one
+-- dump's rows are in all of these tables: COPY loads a table's rows together or not at all.
+SELECT pg_catalog.pg_extension_config_dump('auth.revoking_issuers',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
+         FROM auth.installation AS i');
+SELECT pg_catalog.pg_extension_config_dump('auth.revoked_tokens',
+    'UNION ALL SELECT ''auth_ext:restored'', i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
+         '''', ''restored'', now(), ''infinity'' FROM auth.installation AS i');
+SELECT pg_catalog.pg_extension_config_dump('auth.user_history',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
+         ''-infinity'', 0 FROM auth.installation AS i');
+
+GRANT SELECT ON TABLE
+    auth.issuers, auth.signing_key_store, auth.attached_tables, auth.user_history, auth.user_floor, auth.revoked_tokens,
+    auth.revoking_issuers, auth.sso_handoffs, auth.one_time_tokens
+    TO pg_database_owner;
+
 -- Functions whose result or arguments have changed: dropped here, made anew below.
+DROP FUNCTION auth.health();
 
 -- One row is a value, and no set any more.
 UPDATE pg_catalog.pg_proc AS p
 SET proretset = false, prorows = 0
 WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY[
     'auth.check_jwt(text, jsonb)', 'auth.complete_sso(text, jsonb)', 'auth.create_api_key(text, text, timestamptz, text)',
-    'auth.verify_api_key(text)', 'auth.check_api_key(text)', 'auth.authenticate_request()', 'auth.health()'
+    'auth.verify_api_key(text)', 'auth.check_api_key(text)', 'auth.authenticate_request()'
 ]::pg_catalog.regprocedure[]);
 
 -- @functions
 
 -- What needs the new functions: triggers, views.
+
+-- Secrets and their keys; what foreign keys did; the marks of a dump; who may write.
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.signing_secrets
+    FOR EACH ROW EXECUTE FUNCTION auth.trust_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.signing_secrets
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.trust_changed();
+CREATE TRIGGER announce_mark AFTER INSERT OR UPDATE ON auth.revoked_tokens
+    FOR EACH ROW WHEN (NEW.issuer OPERATOR(pg_catalog.=) 'auth_ext:restored')
+    EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_mark AFTER INSERT OR UPDATE ON auth.user_history
+    FOR EACH ROW WHEN (pg_catalog.starts_with(NEW.user_id, 'auth_ext:restored '))
+    EXECUTE FUNCTION auth.configuration_changed();
+ALTER TABLE auth.signing_secrets ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.signing_secrets ENABLE ALWAYS TRIGGER announce_truncate;
+ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER announce_mark;
+ALTER TABLE auth.user_history ENABLE ALWAYS TRIGGER announce_mark;
+CREATE TRIGGER follow_delete AFTER DELETE ON auth.issuers
+    FOR EACH ROW EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_rename AFTER UPDATE ON auth.issuers
+    FOR EACH ROW WHEN (OLD.issuer OPERATOR(pg_catalog.<>) NEW.issuer) EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_truncate AFTER TRUNCATE ON auth.issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.keys_follow_issuer();
+CREATE TRIGGER follow_delete AFTER DELETE ON auth.signing_key_store
+    FOR EACH ROW EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER follow_rename AFTER UPDATE ON auth.signing_key_store
+    FOR EACH ROW WHEN (OLD.issuer OPERATOR(pg_catalog.<>) NEW.issuer OR OLD.kid OPERATOR(pg_catalog.<>) NEW.kid)
+    EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER follow_truncate AFTER TRUNCATE ON auth.signing_key_store
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.secrets_follow_key();
+CREATE TRIGGER take_in_replicated BEFORE INSERT OR UPDATE ON auth.signing_key_store
+    FOR EACH ROW EXECUTE FUNCTION auth.take_in_key();
+ALTER TABLE auth.signing_key_store ENABLE REPLICA TRIGGER take_in_replicated;
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.installation
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.installation ENABLE REPLICA TRIGGER keep_out_replicated;
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.signing_key_store
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.attached_tables
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoking_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoked_tokens
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sso_handoffs
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.one_time_tokens
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 

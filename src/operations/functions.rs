@@ -41,7 +41,9 @@ fn health() -> OneRow {
             .with(c"next_key_lapses_at", tables.key_lapses_at)
             .with(c"verified_cache_tokens", cache.tokens)
             .with(c"verified_cache_hits", cache.hits)
-            .with(c"verified_cache_misses", cache.misses))
+            .with(c"verified_cache_misses", cache.misses)
+            .with(c"keys_without_secret", tables.keys_without_secret)
+            .with(c"restore_lacks", tables.restore_lacks))
     })
 }
 

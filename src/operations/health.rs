@@ -21,7 +21,26 @@ const TABLES: &str = "
         (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'api_keys'),
         k.verifying,
         k.lapses_at,
-        (SELECT p.sent_at FROM auth.relay_position AS p)
+        (SELECT p.sent_at FROM auth.relay_position AS p),
+        (SELECT count(*) FROM auth.signing_key_store AS s
+         WHERE s.signs AND (s.verify_until IS NULL OR s.verify_until > clock_timestamp())
+           AND NOT EXISTS (SELECT FROM auth.signing_secrets AS h WHERE h.issuer = s.issuer AND h.kid = s.kid)),
+        (WITH foreign_keys AS (
+             SELECT DISTINCT s.origin FROM auth.signing_key_store AS s
+             WHERE s.origin <> (SELECT i.origin FROM auth.installation AS i)
+         ), marks AS (
+             SELECT 'auth.revoking_issuers' AS part, split_part(r.issuer, ' ', 2) AS origin FROM auth.revoking_issuers AS r
+             WHERE starts_with(r.issuer, 'auth_ext:restored ')
+             UNION ALL
+             SELECT 'auth.revoked_tokens', split_part(r.jti, ' ', 1) FROM auth.revoked_tokens AS r
+             WHERE r.issuer = 'auth_ext:restored'
+             UNION ALL
+             SELECT 'auth.user_history', split_part(h.user_id, ' ', 2) FROM auth.user_history AS h
+             WHERE h.user_id >= 'auth_ext:restored ' AND h.user_id < 'auth_ext:restored!'
+         )
+         SELECT array_agg(DISTINCT p.part ORDER BY p.part) FROM foreign_keys AS f
+         CROSS JOIN (VALUES ('auth.revoking_issuers'), ('auth.revoked_tokens'), ('auth.user_history')) AS p (part)
+         WHERE NOT EXISTS (SELECT FROM marks AS m WHERE m.part = p.part AND m.origin = f.origin))
     FROM (
         SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at
         FROM auth.signing_keys AS k WHERE k.status <> 'retired'
@@ -39,6 +58,8 @@ pub struct Tables {
     pub verifying_keys: Option<i64>,
     pub key_lapses_at: Option<TimestampWithTimeZone>,
     pub relay_sent_at: Option<TimestampWithTimeZone>,
+    pub keys_without_secret: Option<i64>,
+    pub restore_lacks: Option<Vec<String>>,
 }
 
 impl Tables {
@@ -54,6 +75,8 @@ impl Tables {
             verifying_keys: row.get(8),
             key_lapses_at: row.get(9),
             relay_sent_at: row.get(10),
+            keys_without_secret: row.get(11),
+            restore_lacks: row.get(12),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod carrier;
 pub mod catalog;
 pub mod clock;
 pub mod guc;
+pub mod heap;
 pub mod hooks;
 pub mod json;
 pub mod latch;

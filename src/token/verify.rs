@@ -34,7 +34,7 @@ pub fn verify_signature(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
         return Err(Error::NO_ISSUER);
     }
     let issuer = Rc::clone(trust.issuer(&token.issuer()?).ok_or(Refusal::WrongIssuer)?);
-    let token = issuer.keys.verify(token, now)?;
+    let token = issuer.verify(token, now)?;
     Ok(Signed { token, issuer })
 }
 

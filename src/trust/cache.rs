@@ -3,16 +3,14 @@
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::str::FromStr;
 
-use jose::{
-    Algorithm, KeyMaterial, KeySet, Rules, Secret, SessionCheck, SigningKey, TrustedKey, UnixMicros,
-};
+use jose::{KeySet, Rules, SessionCheck, Token, UnixMicros, Verified};
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 
+use super::restored::Restored;
+use super::stored::{ActiveKey, HeldKey, IssuerKeys, read_active_key, read_keys};
 use crate::error::{Error, Result, quoted};
-use crate::pg::json::JsonText;
 use crate::pg::probe::Probe;
 use crate::pg::row::Row;
 use crate::pg::watch::Watched;
@@ -30,18 +28,10 @@ pub struct Issuer {
     pub revokes: bool,
     /// The way to a revocation without a plan.
     pub revocations: Option<Rc<Probe>>,
-    /// The keys that verify its tokens.
+    /// The keys that verify its tokens. See [`Issuer::verify`].
     pub keys: KeySet,
+    held: Vec<HeldKey>,
     active: OnceCell<Option<Rc<ActiveKey>>>,
-}
-
-/// The key that signs for an issuer.
-pub struct ActiveKey {
-    /// Its kid.
-    pub kid: String,
-    /// Its private half or secret.
-    pub key: SigningKey,
-    until: Option<UnixMicros>,
 }
 
 /// Every issuer.
@@ -61,8 +51,10 @@ pub fn current() -> Rc<Trust> {
         vec![
             catalog::auth_relation(c"issuers"),
             catalog::auth_relation(c"signing_key_store"),
+            catalog::auth_relation(c"signing_secrets"),
             catalog::auth_relation(c"revoking_issuers"),
             catalog::auth_relation(c"revoked_tokens"),
+            catalog::auth_relation(c"user_history"),
         ]
     };
     KEPT.with(|kept| kept.current(tables, |_| Trust::read()))
@@ -107,7 +99,6 @@ impl Trust {
     }
 
     fn read() -> Self {
-        let mut keys = read_keys();
         let mut trust = Self {
             issuers: HashMap::new(),
             default: None,
@@ -119,6 +110,7 @@ impl Trust {
             })
             .into_iter()
             .collect();
+        let mut keys = read_keys(&Restored::read(revoking.iter()));
         let revoked = catalog::auth_relation(c"revoked_tokens");
         let revocations = (!revoking.is_empty())
             .then(|| {
@@ -132,7 +124,9 @@ impl Trust {
             let name = issuer.rules.issuer.clone();
             issuer.revokes = revoking.contains(&name);
             issuer.revocations.clone_from(&revocations);
-            issuer.keys = KeySet::new(keys.remove(&name).unwrap_or_default());
+            let IssuerKeys { usable, held } = keys.remove(&name).unwrap_or_default();
+            issuer.keys = KeySet::new(usable);
+            issuer.held = held;
             trust.any_issued_at |= issuer.rules.session_check == SessionCheck::IssuedAt;
             if is_default {
                 trust.default = Some(name.clone());
@@ -144,6 +138,22 @@ impl Trust {
 }
 
 impl Issuer {
+    /// The token, if one of the issuer's keys has signed it. 55000 where that cannot be told, since a restore has left out what
+    /// the key needs.
+    pub fn verify<'t>(&self, token: Token<'t>, now: UnixMicros) -> Result<Verified<'t>> {
+        if self.held.is_empty() {
+            return Ok(self.keys.verify(token, now)?);
+        }
+        let kid = token.kid().map(str::to_owned);
+        let algorithm = token.algorithm()?;
+        self.keys.verify(token, now).map_err(|refusal| {
+            self.held
+                .iter()
+                .find_map(|held| held.may_have_signed(kid.as_deref(), algorithm))
+                .unwrap_or(refusal.into())
+        })
+    }
+
     /// The key that signs now; 55000 when there is none.
     pub fn active_key(&self) -> Result<Rc<ActiveKey>> {
         if self.active.get().is_none() {
@@ -185,95 +195,9 @@ fn read_issuer(row: &Row<'_>) -> (Issuer, bool) {
         refresh_grace: micros(c"refresh_grace"),
         revokes: false,
         revocations: None,
-        keys: KeySet::new(Vec::new()),
+        keys: KeySet::default(),
+        held: Vec::new(),
         active: OnceCell::new(),
     };
     (issuer, row.required(c"is_default"))
-}
-
-/// The keys that verify, by issuer. A private half stays in its table until something is signed with it.
-fn read_keys() -> HashMap<String, Vec<TrustedKey>> {
-    let mut keys: HashMap<String, Vec<TrustedKey>> = HashMap::new();
-    let now = clock::now();
-    let stored = scan::rows(catalog::auth_relation(c"signing_key_store"), |row| {
-        let mut key = StoredKey::read(row);
-        let live = key.until.is_none_or(|until| now < until);
-        live.then(|| {
-            let verifying = key.material(false).and_then(|key| Ok(key.verifying_key()?));
-            (key, verifying)
-        })
-    });
-    for (key, verifying) in stored.into_iter().flatten() {
-        // A stored key that no longer parses (a restore of tampered data, say) verifies nothing, and
-        // does not keep the others from it.
-        match verifying {
-            Ok(verifying) => keys.entry(key.issuer).or_default().push(TrustedKey {
-                kid: key.kid,
-                key: verifying,
-                until: key.until,
-            }),
-            Err(_) => crate::error::warn(format!(
-                "a key of issuer {} cannot be read and is left out",
-                quoted(&key.issuer)
-            )),
-        }
-    }
-    keys
-}
-
-/// The key that signs for an issuer, read with its secret.
-fn read_active_key(issuer: &str) -> Result<Option<ActiveKey>> {
-    let stored = scan::rows(catalog::auth_relation(c"signing_key_store"), |row| {
-        let key = StoredKey::read(row);
-        (key.active && key.issuer == issuer).then_some(key)
-    });
-    let Some(mut key) = stored.into_iter().flatten().next() else {
-        return Ok(None);
-    };
-    let signing = key.material(true)?.signing_key()?;
-    Ok(signing.map(|signing| ActiveKey {
-        kid: key.kid,
-        key: signing,
-        until: key.until,
-    }))
-}
-
-/// A row of `auth.signing_key_store`.
-struct StoredKey {
-    issuer: String,
-    kid: String,
-    alg: String,
-    public_jwk: Option<String>,
-    secret: Option<Secret>,
-    active: bool,
-    until: Option<UnixMicros>,
-}
-
-impl StoredKey {
-    fn read(row: &Row<'_>) -> Self {
-        Self {
-            issuer: row.required(c"issuer"),
-            kid: row.required(c"kid"),
-            alg: row.required(c"alg"),
-            public_jwk: row.get::<JsonText>(c"public_jwk").map(|jwk| jwk.0),
-            secret: row.get::<Vec<u8>>(c"secret").map(Secret::new),
-            active: row.required(c"active"),
-            until: row
-                .get::<TimestampWithTimeZone>(c"verify_until")
-                .map(|time| clock::from_pg(time.into_inner())),
-        }
-    }
-
-    /// Takes out what the key is made of: to verify, the secret is needed of an HMAC key only.
-    fn material(&mut self, to_sign: bool) -> Result<KeyMaterial> {
-        let needed = to_sign || self.public_jwk.is_none();
-        Ok(KeyMaterial {
-            algorithm: Algorithm::from_str(&self.alg).map_err(|_| {
-                Error::Argument("unknown algorithm in auth.signing_key_store".to_owned())
-            })?,
-            kid: None,
-            public_jwk: self.public_jwk.take(),
-            secret: self.secret.take().filter(|_| needed),
-        })
-    }
 }

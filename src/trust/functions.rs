@@ -108,13 +108,7 @@ fn retire_signing_key(
     issuer: Option<&str>,
     at: Option<TimestampWithTimeZone>,
 ) -> bool {
-    sql(|| {
-        Ok(store::retire(
-            &named(issuer)?,
-            required(kid, "kid")?,
-            required(at, "at")?,
-        ))
-    })
+    sql(|| store::retire(&named(issuer)?, required(kid, "kid")?, required(at, "at")?))
 }
 
 #[pg_extern(sql = false)]

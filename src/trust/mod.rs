@@ -2,9 +2,13 @@
 
 mod cache;
 mod functions;
+mod restored;
+mod secrets;
 mod store;
+mod stored;
 
-pub use cache::{ActiveKey, Issuer, Trust, current, still_holds};
+pub use cache::{Issuer, Trust, current, still_holds};
+pub use stored::ActiveKey;
 
 use pgrx::prelude::*;
 
@@ -12,7 +16,7 @@ use crate::invalidation::{self, Event};
 use crate::pg::boundary::sql;
 use crate::pg::watch;
 
-/// Trigger of `auth.issuers` and `auth.signing_key_store`: every backend reads them anew, and listeners hear
+/// Trigger of `auth.issuers`, `auth.signing_key_store` and `auth.signing_secrets`: every backend reads them anew, and listeners hear
 /// of the issuer.
 #[pg_trigger(sql = false)]
 fn trust_changed<'a>(

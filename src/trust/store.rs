@@ -4,25 +4,67 @@ use jose::{Algorithm, KeyMaterial};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::secrets;
 use crate::error::{self, Error, Result, quoted};
+use crate::invalidation::{self, Event};
 use crate::pg::plan::{Sees, query, text};
+use crate::pg::{catalog, watch};
 
 /// A parameter that is NULL or a bigint.
 fn bigint(value: Option<i64>) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
     (pg_sys::INT8OID, value.into_datum())
 }
 
-/// Locks the issuer's row, so that two sessions cannot both find that no key is active yet.
-fn lock(issuer: &str) {
-    query(
+/// How the table of keys says what a key `k` has.
+struct Layout {
+    /// Was it made or imported with its secret?
+    signs: &'static str,
+    /// Is the secret here?
+    has_secret: &'static str,
+}
+
+const TODAY: Layout = Layout {
+    signs: "k.signs",
+    has_secret: "EXISTS (SELECT FROM auth.signing_secrets AS s WHERE s.issuer = k.issuer AND s.kid = k.kid)",
+};
+
+/// In 0.1.0, until `ALTER EXTENSION auth_ext UPDATE`.
+const BEFORE_UPDATE: Layout = Layout {
+    signs: "(k.secret IS NOT NULL)",
+    has_secret: "(k.secret IS NOT NULL)",
+};
+
+fn layout() -> &'static Layout {
+    if is_updated() { &TODAY } else { &BEFORE_UPDATE }
+}
+
+fn is_updated() -> bool {
+    catalog::auth_relation(c"signing_secrets") != pg_sys::InvalidOid
+}
+
+/// Locks the issuer's row, so that two sessions cannot both find that no key is active yet, and nobody deletes or renames the
+/// issuer meanwhile.
+fn lock(issuer: &str) -> Result<()> {
+    let locked = query(
         Sees::Transaction,
         "SELECT FROM auth.issuers WHERE issuer = $1 FOR NO KEY UPDATE",
         &[text(issuer)],
         |_| (),
     );
+    if locked.is_empty() {
+        return Err(Error::Argument(format!(
+            "there is no issuer {} in auth.issuers",
+            quoted(issuer)
+        )));
+    }
+    Ok(())
 }
 
-/// Adds a key that was made or imported here. The first that can sign becomes the active one.
+/// A private RSA key of 8192 bits has less; a row of `auth.signing_secrets` has to fit in a page.
+const LONGEST_SECRET: usize = 5_000;
+
+/// Adds a key that was made or imported here. The first that can sign becomes the active one. A key that is here without its secret
+/// gets that back, and stays what it is.
 pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
     let kid = match kid.or(material.kid.as_deref()) {
         Some(kid) => kid.to_owned(),
@@ -31,62 +73,144 @@ pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<St
     if kid.is_empty() || kid.len() > 512 {
         return Err(Error::Argument("a kid has 1 to 512 bytes".to_owned()));
     }
-    let can_sign = material.signing_key()?.is_some();
-    lock(issuer);
-    let added = query(
+    if material
+        .secret
+        .as_ref()
+        .map_or(0, |secret| secret.expose().len())
+        > LONGEST_SECRET
+    {
+        return Err(Error::Argument(format!(
+            "a secret has at most {LONGEST_SECRET} bytes"
+        )));
+    }
+    // Judged before anything is written.
+    material.verifying_key()?;
+    material.signing_key()?;
+    lock(issuer)?;
+    if insert(issuer, &kid, material) {
+        if let Some(secret) = &material.secret {
+            if is_updated() {
+                secrets::put(issuer, &kid, secret);
+            }
+            activate_first(issuer, &kid);
+        }
+        return Ok(kid);
+    }
+    match (lacks_secret(issuer, &kid, material), &material.secret) {
+        (Lacks::ThisOne, Some(secret)) => {
+            secrets::put(issuer, &kid, secret);
+            watch::announce(catalog::auth_relation(c"signing_key_store"));
+            invalidation::record(Event::Issuer {
+                issuer: issuer.to_owned(),
+            });
+            Ok(kid)
+        }
+        (Lacks::Another, _) => Err(Error::Argument(format!(
+            "the key with kid {} lacks its secret, and this is another key",
+            quoted(&kid)
+        ))),
+        _ => Err(Error::Argument(format!(
+            "the issuer has a key with kid {} already",
+            quoted(&kid)
+        ))),
+    }
+}
+
+/// Inserts a key that is not the active one; false when its kid is taken.
+fn insert(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
+    query(
         Sees::Transaction,
-        "WITH lapsed AS (
-             UPDATE auth.signing_key_store SET active = false
-             WHERE issuer = $1 AND active AND verify_until <= clock_timestamp()
-             RETURNING kid
-         )
-         INSERT INTO auth.signing_key_store (issuer, kid, alg, public_jwk, secret, active)
-         SELECT $1, $2, $3, $4::jsonb, $5, false FROM (SELECT count(*) FROM lapsed) AS done
-         ON CONFLICT DO NOTHING
-         RETURNING true",
-        &[
-            text(issuer),
-            text(kid.as_str()),
-            text(material.algorithm.name()),
-            text(material.public_jwk.as_deref()),
+        "UPDATE auth.signing_key_store SET active = false
+         WHERE issuer = $1 AND active AND verify_until <= clock_timestamp()",
+        &[text(issuer)],
+        |_| (),
+    );
+    let key = [
+        text(issuer),
+        text(kid),
+        text(material.algorithm.name()),
+        text(material.public_jwk.as_deref()),
+    ];
+    let secret = &material.secret;
+    let (sql, last) = if is_updated() {
+        (
+            "INSERT INTO auth.signing_key_store (issuer, kid, alg, public_jwk, signs, origin)
+             SELECT $1, $2, $3, $4::jsonb, $5, i.origin FROM auth.installation AS i
+             ON CONFLICT DO NOTHING RETURNING true",
+            (pg_sys::BOOLOID, secret.is_some().into_datum()),
+        )
+    } else {
+        (
+            "INSERT INTO auth.signing_key_store (issuer, kid, alg, public_jwk, secret)
+             VALUES ($1, $2, $3, $4::jsonb, $5) ON CONFLICT DO NOTHING RETURNING true",
             (
                 pg_sys::BYTEAOID,
-                material
-                    .secret
+                secret
                     .as_ref()
                     .and_then(|secret| secret.expose().into_datum()),
             ),
-        ],
+        )
+    };
+    let arguments: Vec<_> = key.into_iter().chain([last]).collect();
+    !query(Sees::Transaction, sql, &arguments, |_| ()).is_empty()
+}
+
+/// Makes the key the active one if the issuer has none.
+fn activate_first(issuer: &str, kid: &str) {
+    query(
+        Sees::Transaction,
+        "UPDATE auth.signing_key_store SET active = true
+         WHERE issuer = $1 AND kid = $2
+           AND NOT EXISTS (SELECT FROM auth.signing_key_store WHERE issuer = $1 AND active)",
+        &[text(issuer), text(kid)],
         |_| (),
     );
-    if added.is_empty() {
-        return Err(Error::Argument(format!(
-            "the issuer has a key with kid {} already",
-            quoted(&kid)
-        )));
+}
+
+/// Is a kid that is taken one whose secret is missing?
+enum Lacks {
+    Nothing,
+    ThisOne,
+    Another,
+}
+
+/// An HMAC key has nothing that would tell it from another of its algorithm.
+fn lacks_secret(issuer: &str, kid: &str, material: &KeyMaterial) -> Lacks {
+    let Layout { signs, has_secret } = layout();
+    let same = query(
+        Sees::Transaction,
+        &format!(
+            "SELECT k.public_jwk IS NOT DISTINCT FROM $3::jsonb AND k.alg = $4
+             FROM auth.signing_key_store AS k
+             WHERE k.issuer = $1 AND k.kid = $2 AND {signs} AND NOT {has_secret}"
+        ),
+        &[
+            text(issuer),
+            text(kid),
+            text(material.public_jwk.as_deref()),
+            text(material.algorithm.name()),
+        ],
+        |row| row.get(1) == Some(true),
+    );
+    match same.first() {
+        None => Lacks::Nothing,
+        Some(true) => Lacks::ThisOne,
+        Some(false) => Lacks::Another,
     }
-    if can_sign {
-        query(
-            Sees::Transaction,
-            "UPDATE auth.signing_key_store SET active = true
-             WHERE issuer = $1 AND kid = $2
-               AND NOT EXISTS (SELECT FROM auth.signing_key_store WHERE issuer = $1 AND active)",
-            &[text(issuer), text(kid.as_str())],
-            |_| (),
-        );
-    }
-    Ok(kid)
 }
 
 /// Makes a key the active one; the former verifies for `overlap` microseconds more.
 pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
-    lock(issuer);
+    lock(issuer)?;
+    let Layout { signs, has_secret } = layout();
     let can_sign = query(
         Sees::Transaction,
-        "SELECT secret IS NOT NULL AND (verify_until IS NULL OR verify_until > clock_timestamp())
-         FROM auth.signing_key_store WHERE issuer = $1 AND kid = $2",
+        &format!(
+            "SELECT {signs} AND (k.verify_until IS NULL OR k.verify_until > clock_timestamp()), {has_secret}
+             FROM auth.signing_key_store AS k WHERE k.issuer = $1 AND k.kid = $2"
+        ),
         &[text(issuer), text(kid)],
-        |row| row.required::<bool>(1),
+        |row| row.required::<bool>(1).then(|| row.required::<bool>(2)),
     );
     match can_sign.first() {
         None => {
@@ -95,13 +219,14 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
                 quoted(kid)
             )));
         }
-        Some(false) => {
+        Some(Some(false)) => return Err(Error::NO_SECRET),
+        Some(None) => {
             return Err(Error::Argument(format!(
                 "the key with kid {} cannot sign: it is retired, or only its public half is here",
                 quoted(kid)
             )));
         }
-        Some(true) => {}
+        Some(Some(true)) => {}
     }
     query(
         Sees::Transaction,
@@ -125,11 +250,14 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
 
 /// The algorithm of the active key, or else of the newest that could sign.
 pub fn signing_algorithm(issuer: &str) -> Result<Algorithm> {
+    let Layout { signs, .. } = layout();
     query(
         Sees::Latest,
-        "SELECT alg FROM auth.signing_key_store
-         WHERE issuer = $1 AND secret IS NOT NULL
-         ORDER BY active DESC, created_at DESC LIMIT 1",
+        &format!(
+            "SELECT k.alg FROM auth.signing_key_store AS k
+             WHERE k.issuer = $1 AND {signs}
+             ORDER BY k.active DESC, k.created_at DESC LIMIT 1"
+        ),
         &[text(issuer)],
         |row| row.required::<String>(1),
     )
@@ -139,8 +267,8 @@ pub fn signing_algorithm(issuer: &str) -> Result<Algorithm> {
 }
 
 /// Ends a key at `at`, for good: no JWKS brings it back. False when there is none or it had ended before that.
-pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> bool {
-    lock(issuer);
+pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> Result<bool> {
+    lock(issuer)?;
     let retired = query(
         Sees::Transaction,
         "UPDATE auth.signing_key_store
@@ -156,13 +284,13 @@ pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> bool {
         ],
         |row| row.required::<bool>(1),
     );
-    retired == [true]
+    Ok(retired == [true])
 }
 
 /// Makes the members of a JWKS the issuer's keys from a JWKS, and answers their kids.
 pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
     let members = jose::import_jwks(jwks)?;
-    lock(issuer);
+    lock(issuer)?;
     let mut kids = Vec::new();
     for member in members {
         match member.map_err(|skipped| (skipped.index, skipped.why.to_string())) {
@@ -193,15 +321,25 @@ fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
         Some(kid) => kid.clone(),
         None => material.default_kid()?,
     };
+    let (origin, here) = if is_updated() {
+        (
+            ", origin",
+            ", (SELECT i.origin FROM auth.installation AS i)",
+        )
+    } else {
+        ("", "")
+    };
     query(
         Sees::Transaction,
-        "INSERT INTO auth.signing_key_store AS k (issuer, kid, alg, public_jwk, from_jwks)
-         VALUES ($1, $2, $3, $4::jsonb, true)
-         ON CONFLICT (issuer, kid) DO UPDATE
-             SET alg = excluded.alg, public_jwk = excluded.public_jwk, verify_until = NULL
-             WHERE k.from_jwks AND NOT k.retired
-               AND (k.alg, k.public_jwk, k.verify_until)
-                   IS DISTINCT FROM (excluded.alg, excluded.public_jwk, NULL::timestamptz)",
+        &format!(
+            "INSERT INTO auth.signing_key_store AS k (issuer, kid, alg, public_jwk, from_jwks{origin})
+             VALUES ($1, $2, $3, $4::jsonb, true{here})
+             ON CONFLICT (issuer, kid) DO UPDATE
+                 SET alg = excluded.alg, public_jwk = excluded.public_jwk, verify_until = NULL
+                 WHERE k.from_jwks AND NOT k.retired
+                   AND (k.alg, k.public_jwk, k.verify_until)
+                       IS DISTINCT FROM (excluded.alg, excluded.public_jwk, NULL::timestamptz)"
+        ),
         &[
             text(issuer),
             text(kid.as_str()),

@@ -337,6 +337,35 @@ impl Cluster {
             .arg("--dbname")
             .arg(self.conninfo(db, "postgres")))
     }
+
+    /// A new folder for files of the test's, gone with the cluster.
+    #[track_caller]
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let folder = self.home.join(format!("scratch_{name}_{number}"));
+        run(place().program("/bin/mkdir").arg(&folder));
+        run(place().program("/bin/chmod").arg("777").arg(&folder));
+        folder
+    }
+
+    /// The table of contents of a dump.
+    #[track_caller]
+    pub fn list(&self, dump: &str) -> String {
+        run(place().program("pg_restore").args(["--list", dump]))
+    }
+
+    /// One of PostgreSQL's client programs, connected to a database as a role; its output, or what it complains of.
+    pub fn tool(
+        &self,
+        program: &str,
+        db: &str,
+        role: &str,
+        arguments: &[&str],
+    ) -> Result<String, String> {
+        let mut tool = place().program(program);
+        tool.arg("--dbname").arg(self.conninfo(db, role));
+        try_run(tool.args(arguments), "")
+    }
 }
 
 impl Drop for Cluster {

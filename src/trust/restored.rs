@@ -1,0 +1,78 @@
+//! Is all of a dump here that can end a token?
+//!
+//! Each table that can is dumped with one row more, a mark that names the installation and the dump (see the end of
+//! `sql/bootstrap.sql`). A restore loads tables in any order, but the rows of one together.
+
+use pgrx::prelude::*;
+
+use crate::pg::probe::{Looked, Probe};
+use crate::pg::{catalog, scan};
+
+/// How a mark begins, in the tables where it is in one column with what it names; and the issuer of one in `revoked_tokens`.
+const MARK: &str = "auth_ext:restored";
+
+/// What is known of the dumps that were loaded.
+pub struct Restored {
+    /// This installation; None before the update to 0.2.0.
+    here: Option<String>,
+    /// Installation and dump, as the marks name them, from `revoking_issuers`.
+    dumps: Vec<String>,
+    others: Option<[Probe; 2]>,
+}
+
+impl Restored {
+    /// With the names in `revoking_issuers`.
+    pub fn read<'n>(revoking: impl Iterator<Item = &'n String>) -> Self {
+        let installation = catalog::auth_relation(c"installation");
+        let here = scan::rows(installation, |row| row.get::<String>(c"origin")).pop();
+        let dumps: Vec<String> = revoking
+            .filter_map(|name| Some(name.strip_prefix(MARK)?.strip_prefix(' ')?.to_owned()))
+            .collect();
+        let others = (!dumps.is_empty())
+            .then(|| {
+                Some([
+                    probe(
+                        catalog::auth_relation(c"revoked_tokens"),
+                        &["issuer", "jti"],
+                    )?,
+                    probe(catalog::auth_relation(c"user_history"), &["user_id"])?,
+                ])
+            })
+            .flatten();
+        Self {
+            here: here.flatten(),
+            dumps,
+            others,
+        }
+    }
+
+    /// May a key that was added in the installation `origin` verify? Yes if that is this one, or if all is here of
+    /// some dump that the key can have come with.
+    pub fn is_complete(&self, origin: Option<&str>) -> bool {
+        let Some(origin) = origin else {
+            return true;
+        };
+        self.here.as_deref() == Some(origin)
+            || self
+                .dumps
+                .iter()
+                .filter(|dump| dump.split(' ').next() == Some(origin))
+                .any(|dump| self.has_marks(dump))
+    }
+
+    fn has_marks(&self, dump: &str) -> bool {
+        let Some([revoked, history]) = &self.others else {
+            return false;
+        };
+        found(revoked, &[MARK, dump]) && found(history, &[&format!("{MARK} {dump}")])
+    }
+}
+
+fn probe(table: pg_sys::Oid, keys: &[&str]) -> Option<Probe> {
+    Probe::new(table, &catalog::unique_index(table, keys)?, keys, &[])
+}
+
+fn found(probe: &Probe, keys: &[&str]) -> bool {
+    let keys: Option<Vec<_>> = keys.iter().map(|key| key.into_datum()).collect();
+    keys.is_some_and(|keys| matches!(probe.look(&keys, || true, |_| ()), Looked::Row(())))
+}
