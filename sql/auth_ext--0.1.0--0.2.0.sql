@@ -136,6 +136,53 @@ GRANT SELECT ON TABLE
     auth.revoking_issuers, auth.sso_handoffs, auth.one_time_tokens
     TO pg_database_owner;
 
+-- Sessions.
+
+ALTER TABLE auth.issuers
+    ADD COLUMN session_lifetime interval NOT NULL DEFAULT '30 days' CHECK (extract(epoch FROM session_lifetime) > 0 AND session_lifetime <= '100 years'),
+    ADD COLUMN refresh_reuse interval NOT NULL DEFAULT '10 seconds' CHECK (extract(epoch FROM refresh_reuse) >= 0 AND refresh_reuse <= '1 day');
+COMMENT ON COLUMN auth.issuers.session_lifetime IS 'How long a session that open_session begins lasts at most. Refreshing does not lengthen it.';
+COMMENT ON COLUMN auth.issuers.refresh_reuse IS 'How long after its first use a refresh token still gives another pair: two tabs refresh at once. One that comes later ends the session.';
+
+CREATE TABLE auth.sessions (
+    session_id      text COLLATE "C" PRIMARY KEY,
+    issuer          text NOT NULL,
+    user_id         text COLLATE "C" NOT NULL,
+    session_version bigint,
+    family_hash     bytea NOT NULL UNIQUE,
+    refresh_tokens  jsonb NOT NULL,
+    device          jsonb,
+    device_hash     text,
+    label           text,
+    claims          jsonb NOT NULL DEFAULT '{}',
+    created_at      timestamptz NOT NULL,
+    last_used_at    timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL,
+    ended_at        timestamptz,
+    ended_reason    text
+) WITH (fillfactor = 70);
+-- An id can be longer than an index entry.
+CREATE INDEX sessions_user ON auth.sessions (pg_catalog."left"(user_id, 200));
+CREATE INDEX sessions_expires_at ON auth.sessions (expires_at);
+CREATE INDEX sessions_ended_at ON auth.sessions (ended_at) WHERE ended_at IS NOT NULL;
+COMMENT ON TABLE auth.sessions IS 'One row a login: a device or browser with its own refresh token. See auth.open_session and auth.list_sessions.';
+COMMENT ON COLUMN auth.sessions.session_version IS 'The user''s version when the session was opened; NULL where the issuer reads no users row.';
+COMMENT ON COLUMN auth.sessions.family_hash IS 'The SHA-256 of what the refresh tokens of the session have in common, by which a token finds its session.';
+COMMENT ON COLUMN auth.sessions.refresh_tokens IS 'The tokens that give another pair: SHA-256, and when it was used first (microseconds of the Unix epoch), null before.';
+COMMENT ON COLUMN auth.sessions.claims IS 'Further claims of its access tokens.';
+
+-- Without a unique key, as revoking_issuers.
+CREATE TABLE auth.session_issuers (
+    issuer text NOT NULL
+);
+ALTER TABLE auth.session_issuers REPLICA IDENTITY FULL;
+COMMENT ON TABLE auth.session_issuers IS 'Issuers under which a session was ever opened: of the others the claim sid means nothing here.';
+
+SELECT pg_catalog.pg_extension_config_dump('auth.sessions', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.session_issuers',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
+         FROM auth.installation AS i');
+
 -- Functions whose result or arguments have changed: dropped here, made anew below.
 DROP FUNCTION auth.health();
 
@@ -382,6 +429,79 @@ CREATE OR REPLACE FUNCTION auth.api_keys_after_truncate() RETURNS trigger
 COMMENT ON FUNCTION auth.api_keys_after_truncate() IS
     'Trigger function of the attached API-key table: TRUNCATE sends a flush.';
 
+-- Sessions ---------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION auth.open_session(
+    user_id text,
+    device jsonb DEFAULT NULL,
+    label text DEFAULT NULL,
+    lifetime interval DEFAULT NULL,
+    claims jsonb DEFAULT '{}',
+    issuer text DEFAULT NULL,
+    OUT session_id text,
+    OUT access_token text,
+    OUT refresh_token text,
+    OUT expires_at timestamptz
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'open_session_wrapper';
+COMMENT ON FUNCTION auth.open_session(text, jsonb, text, interval, jsonb, text) IS
+    'Begins a session of a user, one a login: its access token, its first refresh token, and when it ends at the latest.';
+
+CREATE OR REPLACE FUNCTION auth.refresh_session(
+    refresh_token text,
+    device jsonb DEFAULT NULL,
+    OUT valid boolean,
+    OUT reason text,
+    OUT session_id text,
+    OUT access_token text,
+    OUT refresh_token text,
+    OUT expires_at timestamptz
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refresh_session_wrapper';
+COMMENT ON FUNCTION auth.refresh_session(text, jsonb) IS
+    'Takes a refresh token, once, for a new access token and the next refresh token. One that was used before ends its session. Never raises for a bad token.';
+
+CREATE OR REPLACE FUNCTION auth.list_sessions(
+    user_id text,
+    OUT session_id text,
+    OUT label text,
+    OUT device jsonb,
+    OUT created_at timestamptz,
+    OUT last_used_at timestamptz,
+    OUT expires_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 5 AS 'MODULE_PATHNAME', 'list_sessions_wrapper';
+COMMENT ON FUNCTION auth.list_sessions(text) IS
+    'The sessions of a user that could be refreshed now, the latest use first.';
+
+CREATE OR REPLACE FUNCTION auth.my_sessions(
+    OUT session_id text,
+    OUT label text,
+    OUT device jsonb,
+    OUT created_at timestamptz,
+    OUT last_used_at timestamptz,
+    OUT expires_at timestamptz,
+    OUT is_current boolean
+) RETURNS SETOF record
+    LANGUAGE c ROWS 5 AS 'MODULE_PATHNAME', 'my_sessions_wrapper';
+COMMENT ON FUNCTION auth.my_sessions() IS
+    'The sessions of the authenticated user that could be refreshed now, the latest use first.';
+
+CREATE OR REPLACE FUNCTION auth.end_session(session_id text, reason text DEFAULT 'logout') RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'end_session_wrapper';
+COMMENT ON FUNCTION auth.end_session(text, text) IS
+    'Ends a session; false when there is none, or it was over. The reason travels in the event.';
+
+CREATE OR REPLACE FUNCTION auth.end_my_session(session_id text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'end_my_session_wrapper';
+COMMENT ON FUNCTION auth.end_my_session(text) IS
+    'Ends a session of the authenticated user; NULL is the one of the identity. False when it is none of theirs.';
+
+CREATE OR REPLACE FUNCTION auth.end_my_other_sessions() RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'end_my_other_sessions_wrapper';
+COMMENT ON FUNCTION auth.end_my_other_sessions() IS
+    'Ends every session of the authenticated user but the one of the identity; how many that were.';
+
 -- API keys ---------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION auth.api_key_fingerprint(key text) RETURNS text
@@ -590,6 +710,19 @@ END
 $$;
 COMMENT ON FUNCTION auth.mark_revoking_issuer() IS 'Trigger function: remembers the issuers of which a token was ever revoked.';
 
+CREATE OR REPLACE FUNCTION auth.mark_session_issuer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM auth.session_issuers AS i WHERE i.issuer = NEW.issuer) THEN
+        INSERT INTO auth.session_issuers (issuer) VALUES (NEW.issuer);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.mark_session_issuer() IS 'Trigger function: remembers the issuers under which a session was ever opened.';
+
 CREATE OR REPLACE FUNCTION auth.cover_partitions() RETURNS void
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -637,17 +770,20 @@ BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM auth.signing_key_store;
         DELETE FROM auth.sso_handoffs;
+        DELETE FROM auth.sessions;
     ELSIF TG_OP = 'DELETE' THEN
         DELETE FROM auth.signing_key_store AS k WHERE k.issuer = OLD.issuer;
         DELETE FROM auth.sso_handoffs AS h WHERE h.issuer = OLD.issuer;
+        DELETE FROM auth.sessions AS s WHERE s.issuer = OLD.issuer;
     ELSE
         UPDATE auth.signing_key_store AS k SET issuer = NEW.issuer WHERE k.issuer = OLD.issuer;
         UPDATE auth.sso_handoffs AS h SET issuer = NEW.issuer WHERE h.issuer = OLD.issuer;
+        UPDATE auth.sessions AS s SET issuer = NEW.issuer WHERE s.issuer = OLD.issuer;
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys and hand-offs of an issuer with it.';
+COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys, hand-offs and sessions of an issuer with it.';
 
 CREATE OR REPLACE FUNCTION auth.secrets_follow_key() RETURNS trigger
     LANGUAGE plpgsql
@@ -787,6 +923,23 @@ ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 
+
+CREATE TRIGGER mark_issuer AFTER INSERT OR UPDATE OF issuer ON auth.sessions
+    FOR EACH ROW EXECUTE FUNCTION auth.mark_session_issuer();
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.session_issuers
+    FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.session_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
+ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER mark_issuer;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER announce_truncate;
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sessions
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+
 -- Privileges -------------------------------------------------------------------------------------
 
 CREATE FUNCTION auth.update_privileges() RETURNS void
@@ -795,7 +948,7 @@ CREATE FUNCTION auth.update_privileges() RETURNS void
 AS $$
 DECLARE
     before constant jsonb := current_setting('auth_ext_update.privileges');
-    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
+    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.my_sessions()", "EXECUTE", "PUBLIC"], ["auth.end_my_session(text)", "EXECUTE", "PUBLIC"], ["auth.end_my_other_sessions()", "EXECUTE", "PUBLIC"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.sessions", "SELECT", "pg_database_owner"], ["auth.session_issuers", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
     object record;
     command text;
     initial aclitem[];

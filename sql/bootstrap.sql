@@ -42,6 +42,8 @@ CREATE TABLE auth.issuers (
     not_before              timestamptz,
     session_check           text NOT NULL DEFAULT 'version' CHECK (session_check IN ('version', 'issued_at', 'none')),
     is_default              boolean NOT NULL DEFAULT false,
+    session_lifetime        interval NOT NULL DEFAULT '30 days' CHECK (extract(epoch FROM session_lifetime) > 0 AND session_lifetime <= '100 years'),
+    refresh_reuse           interval NOT NULL DEFAULT '10 seconds' CHECK (extract(epoch FROM refresh_reuse) >= 0 AND refresh_reuse <= '1 day'),
     CHECK (user_claim <> version_claim)
 );
 CREATE UNIQUE INDEX issuers_one_default ON auth.issuers (is_default) WHERE is_default;
@@ -58,6 +60,8 @@ COMMENT ON COLUMN auth.issuers.refresh_grace IS 'How long after exp a token can 
 COMMENT ON COLUMN auth.issuers.not_before IS 'Kill switch: tokens issued before it, or without iat, are refused.';
 COMMENT ON COLUMN auth.issuers.session_check IS 'version: the session_version must match the user''s row. issued_at: the token must be younger than the user''s last bump. none: no users row is read.';
 COMMENT ON COLUMN auth.issuers.is_default IS 'The issuer used where a function''s issuer argument is NULL; at most one.';
+COMMENT ON COLUMN auth.issuers.session_lifetime IS 'How long a session that open_session begins lasts at most. Refreshing does not lengthen it.';
+COMMENT ON COLUMN auth.issuers.refresh_reuse IS 'How long after its first use a refresh token still gives another pair: two tabs refresh at once. One that comes later ends the session.';
 
 -- Dumped, so without secrets. No foreign key to auth.issuers: a restore loads the two in any order. Triggers make
 -- the keys follow their issuer.
@@ -216,6 +220,43 @@ CREATE UNIQUE INDEX one_time_tokens_unused ON auth.one_time_tokens (pg_catalog.m
 CREATE INDEX one_time_tokens_expires_at ON auth.one_time_tokens (expires_at);
 COMMENT ON TABLE auth.one_time_tokens IS 'One-time tokens for e-mail verification, password reset and the like, by their SHA-256.';
 
+-- Sessions that a person can see --------------------------------------------------------------------
+-- One row a login. Refreshing touches no indexed column, and leaves room for the row's next version on its page.
+
+CREATE TABLE auth.sessions (
+    session_id      text COLLATE "C" PRIMARY KEY,
+    issuer          text NOT NULL,
+    user_id         text COLLATE "C" NOT NULL,
+    session_version bigint,
+    family_hash     bytea NOT NULL UNIQUE,
+    refresh_tokens  jsonb NOT NULL,
+    device          jsonb,
+    device_hash     text,
+    label           text,
+    claims          jsonb NOT NULL DEFAULT '{}',
+    created_at      timestamptz NOT NULL,
+    last_used_at    timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL,
+    ended_at        timestamptz,
+    ended_reason    text
+) WITH (fillfactor = 70);
+-- An id can be longer than an index entry.
+CREATE INDEX sessions_user ON auth.sessions (pg_catalog."left"(user_id, 200));
+CREATE INDEX sessions_expires_at ON auth.sessions (expires_at);
+CREATE INDEX sessions_ended_at ON auth.sessions (ended_at) WHERE ended_at IS NOT NULL;
+COMMENT ON TABLE auth.sessions IS 'One row a login: a device or browser with its own refresh token. See auth.open_session and auth.list_sessions.';
+COMMENT ON COLUMN auth.sessions.session_version IS 'The user''s version when the session was opened; NULL where the issuer reads no users row.';
+COMMENT ON COLUMN auth.sessions.family_hash IS 'The SHA-256 of what the refresh tokens of the session have in common, by which a token finds its session.';
+COMMENT ON COLUMN auth.sessions.refresh_tokens IS 'The tokens that give another pair: SHA-256, and when it was used first (microseconds of the Unix epoch), null before.';
+COMMENT ON COLUMN auth.sessions.claims IS 'Further claims of its access tokens.';
+
+-- Without a unique key, as revoking_issuers.
+CREATE TABLE auth.session_issuers (
+    issuer text NOT NULL
+);
+ALTER TABLE auth.session_issuers REPLICA IDENTITY FULL;
+COMMENT ON TABLE auth.session_issuers IS 'Issuers under which a session was ever opened: of the others the claim sid means nothing here.';
+
 -- The log of events --------------------------------------------------------------------------------
 -- Not dumped, none of it: cursors of another cluster or database start anew.
 
@@ -271,3 +312,7 @@ SELECT pg_catalog.pg_extension_config_dump('auth.revoked_tokens',
 SELECT pg_catalog.pg_extension_config_dump('auth.user_history',
     'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
          ''-infinity'', 0 FROM auth.installation AS i');
+SELECT pg_catalog.pg_extension_config_dump('auth.sessions', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.session_issuers',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
+         FROM auth.installation AS i');

@@ -35,6 +35,20 @@ END
 $$;
 COMMENT ON FUNCTION auth.mark_revoking_issuer() IS 'Trigger function: remembers the issuers of which a token was ever revoked.';
 
+-- Whoever writes a session, the issuer is one whose sessions are looked up from then on.
+CREATE FUNCTION auth.mark_session_issuer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM auth.session_issuers AS i WHERE i.issuer = NEW.issuer) THEN
+        INSERT INTO auth.session_issuers (issuer) VALUES (NEW.issuer);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION auth.mark_session_issuer() IS 'Trigger function: remembers the issuers under which a session was ever opened.';
+
 -- PostgreSQL gives a new partition the row triggers of its parent, but not those of TRUNCATE.
 CREATE FUNCTION auth.cover_partitions() RETURNS void
     LANGUAGE plpgsql
@@ -114,6 +128,15 @@ CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.revoking_is
     FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
 CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.revoking_issuers
     FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER mark_issuer AFTER INSERT OR UPDATE OF issuer ON auth.sessions
+    FOR EACH ROW EXECUTE FUNCTION auth.mark_session_issuer();
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.session_issuers
+    FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.session_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
+ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER mark_issuer;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER announce_truncate;
 CREATE TRIGGER mark_issuer AFTER INSERT OR UPDATE ON auth.revoked_tokens
     FOR EACH ROW EXECUTE FUNCTION auth.mark_revoking_issuer();
 ALTER TABLE auth.signing_secrets ENABLE ALWAYS TRIGGER announce_row;
@@ -132,7 +155,7 @@ ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_truncate;
 
--- What foreign keys would do, without their order of loading: keys and hand-offs follow their issuer, secrets their key.
+-- What foreign keys would do, without their order of loading: keys, hand-offs and sessions follow their issuer, secrets their key.
 -- Revocations stay as they are: a token names the issuer that it was signed for, and if an issuer of that name
 -- comes back, what was revoked stays revoked.
 CREATE FUNCTION auth.keys_follow_issuer() RETURNS trigger
@@ -144,17 +167,20 @@ BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM auth.signing_key_store;
         DELETE FROM auth.sso_handoffs;
+        DELETE FROM auth.sessions;
     ELSIF TG_OP = 'DELETE' THEN
         DELETE FROM auth.signing_key_store AS k WHERE k.issuer = OLD.issuer;
         DELETE FROM auth.sso_handoffs AS h WHERE h.issuer = OLD.issuer;
+        DELETE FROM auth.sessions AS s WHERE s.issuer = OLD.issuer;
     ELSE
         UPDATE auth.signing_key_store AS k SET issuer = NEW.issuer WHERE k.issuer = OLD.issuer;
         UPDATE auth.sso_handoffs AS h SET issuer = NEW.issuer WHERE h.issuer = OLD.issuer;
+        UPDATE auth.sessions AS s SET issuer = NEW.issuer WHERE s.issuer = OLD.issuer;
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys and hand-offs of an issuer with it.';
+COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys, hand-offs and sessions of an issuer with it.';
 
 CREATE FUNCTION auth.secrets_follow_key() RETURNS trigger
     LANGUAGE plpgsql
@@ -247,6 +273,10 @@ CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sso_han
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.one_time_tokens
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sessions
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER a_refuse_writer;
@@ -254,6 +284,8 @@ ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
 
 -- Where users and their history both arrive by logical replication, the users' own triggers have written it already:
 -- the higher of the two holds.
@@ -353,11 +385,13 @@ GRANT EXECUTE ON FUNCTION auth.jwks(text) TO PUBLIC;
 -- The caller's own identity.
 GRANT EXECUTE ON FUNCTION
     auth.authenticate(text, text), auth.authenticate_api_key(text, text), auth.logout(), auth.user_id(), auth.uid(),
-    auth.jwt(), auth.claim(text), auth.role(), auth.require_user(), auth.pre_request()
+    auth.jwt(), auth.claim(text), auth.role(), auth.require_user(), auth.pre_request(),
+    auth.my_sessions(), auth.end_my_session(text), auth.end_my_other_sessions()
     TO PUBLIC;
 
 -- pg_dump reads what is dumped as whoever runs it, and locks the rest: the owner of the database needs no more than this.
 GRANT SELECT ON TABLE
     auth.issuers, auth.signing_key_store, auth.attached_tables, auth.user_history, auth.user_floor, auth.revoked_tokens,
-    auth.revoking_issuers, auth.sso_handoffs, auth.one_time_tokens, auth.installation
+    auth.revoking_issuers, auth.sso_handoffs, auth.one_time_tokens, auth.sessions, auth.session_issuers,
+    auth.installation
     TO pg_database_owner;

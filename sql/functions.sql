@@ -233,6 +233,79 @@ CREATE FUNCTION auth.api_keys_after_truncate() RETURNS trigger
 COMMENT ON FUNCTION auth.api_keys_after_truncate() IS
     'Trigger function of the attached API-key table: TRUNCATE sends a flush.';
 
+-- Sessions ---------------------------------------------------------------------------------------
+
+CREATE FUNCTION auth.open_session(
+    user_id text,
+    device jsonb DEFAULT NULL,
+    label text DEFAULT NULL,
+    lifetime interval DEFAULT NULL,
+    claims jsonb DEFAULT '{}',
+    issuer text DEFAULT NULL,
+    OUT session_id text,
+    OUT access_token text,
+    OUT refresh_token text,
+    OUT expires_at timestamptz
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'open_session_wrapper';
+COMMENT ON FUNCTION auth.open_session(text, jsonb, text, interval, jsonb, text) IS
+    'Begins a session of a user, one a login: its access token, its first refresh token, and when it ends at the latest.';
+
+CREATE FUNCTION auth.refresh_session(
+    refresh_token text,
+    device jsonb DEFAULT NULL,
+    OUT valid boolean,
+    OUT reason text,
+    OUT session_id text,
+    OUT access_token text,
+    OUT refresh_token text,
+    OUT expires_at timestamptz
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refresh_session_wrapper';
+COMMENT ON FUNCTION auth.refresh_session(text, jsonb) IS
+    'Takes a refresh token, once, for a new access token and the next refresh token. One that was used before ends its session. Never raises for a bad token.';
+
+CREATE FUNCTION auth.list_sessions(
+    user_id text,
+    OUT session_id text,
+    OUT label text,
+    OUT device jsonb,
+    OUT created_at timestamptz,
+    OUT last_used_at timestamptz,
+    OUT expires_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 5 AS 'MODULE_PATHNAME', 'list_sessions_wrapper';
+COMMENT ON FUNCTION auth.list_sessions(text) IS
+    'The sessions of a user that could be refreshed now, the latest use first.';
+
+CREATE FUNCTION auth.my_sessions(
+    OUT session_id text,
+    OUT label text,
+    OUT device jsonb,
+    OUT created_at timestamptz,
+    OUT last_used_at timestamptz,
+    OUT expires_at timestamptz,
+    OUT is_current boolean
+) RETURNS SETOF record
+    LANGUAGE c ROWS 5 AS 'MODULE_PATHNAME', 'my_sessions_wrapper';
+COMMENT ON FUNCTION auth.my_sessions() IS
+    'The sessions of the authenticated user that could be refreshed now, the latest use first.';
+
+CREATE FUNCTION auth.end_session(session_id text, reason text DEFAULT 'logout') RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'end_session_wrapper';
+COMMENT ON FUNCTION auth.end_session(text, text) IS
+    'Ends a session; false when there is none, or it was over. The reason travels in the event.';
+
+CREATE FUNCTION auth.end_my_session(session_id text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'end_my_session_wrapper';
+COMMENT ON FUNCTION auth.end_my_session(text) IS
+    'Ends a session of the authenticated user; NULL is the one of the identity. False when it is none of theirs.';
+
+CREATE FUNCTION auth.end_my_other_sessions() RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'end_my_other_sessions_wrapper';
+COMMENT ON FUNCTION auth.end_my_other_sessions() IS
+    'Ends every session of the authenticated user but the one of the identity; how many that were.';
+
 -- API keys ---------------------------------------------------------------------------------------
 
 CREATE FUNCTION auth.api_key_fingerprint(key text) RETURNS text

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`operations`] | what an operator looks at and runs: health, prune |
 //! | [`identity`] | who is authenticated, for row-security policies |
+//! | [`session`] | logins that a person can see: open, refresh, list, end |
 //! | [`token`] | decode → claims → session; verify, check, decode, issue, refresh, revoke, single sign-on |
 //! | [`api_key`] | the attached API-key table: generation, verification, events |
 //! | [`accounts`] | the attached users table: look-up, version bump, triggers; one-time tokens |
@@ -32,6 +33,7 @@ mod operations;
 #[allow(unsafe_code, reason = "all of it is there, behind safe types")]
 mod pg;
 mod relay;
+mod session;
 mod settings;
 #[cfg(feature = "pg_test")]
 mod tests;

@@ -104,6 +104,53 @@ GRANT SELECT ON TABLE
     auth.revoking_issuers, auth.sso_handoffs, auth.one_time_tokens
     TO pg_database_owner;
 
+-- Sessions.
+
+ALTER TABLE auth.issuers
+    ADD COLUMN session_lifetime interval NOT NULL DEFAULT '30 days' CHECK (extract(epoch FROM session_lifetime) > 0 AND session_lifetime <= '100 years'),
+    ADD COLUMN refresh_reuse interval NOT NULL DEFAULT '10 seconds' CHECK (extract(epoch FROM refresh_reuse) >= 0 AND refresh_reuse <= '1 day');
+COMMENT ON COLUMN auth.issuers.session_lifetime IS 'How long a session that open_session begins lasts at most. Refreshing does not lengthen it.';
+COMMENT ON COLUMN auth.issuers.refresh_reuse IS 'How long after its first use a refresh token still gives another pair: two tabs refresh at once. One that comes later ends the session.';
+
+CREATE TABLE auth.sessions (
+    session_id      text COLLATE "C" PRIMARY KEY,
+    issuer          text NOT NULL,
+    user_id         text COLLATE "C" NOT NULL,
+    session_version bigint,
+    family_hash     bytea NOT NULL UNIQUE,
+    refresh_tokens  jsonb NOT NULL,
+    device          jsonb,
+    device_hash     text,
+    label           text,
+    claims          jsonb NOT NULL DEFAULT '{}',
+    created_at      timestamptz NOT NULL,
+    last_used_at    timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL,
+    ended_at        timestamptz,
+    ended_reason    text
+) WITH (fillfactor = 70);
+-- An id can be longer than an index entry.
+CREATE INDEX sessions_user ON auth.sessions (pg_catalog."left"(user_id, 200));
+CREATE INDEX sessions_expires_at ON auth.sessions (expires_at);
+CREATE INDEX sessions_ended_at ON auth.sessions (ended_at) WHERE ended_at IS NOT NULL;
+COMMENT ON TABLE auth.sessions IS 'One row a login: a device or browser with its own refresh token. See auth.open_session and auth.list_sessions.';
+COMMENT ON COLUMN auth.sessions.session_version IS 'The user''s version when the session was opened; NULL where the issuer reads no users row.';
+COMMENT ON COLUMN auth.sessions.family_hash IS 'The SHA-256 of what the refresh tokens of the session have in common, by which a token finds its session.';
+COMMENT ON COLUMN auth.sessions.refresh_tokens IS 'The tokens that give another pair: SHA-256, and when it was used first (microseconds of the Unix epoch), null before.';
+COMMENT ON COLUMN auth.sessions.claims IS 'Further claims of its access tokens.';
+
+-- Without a unique key, as revoking_issuers.
+CREATE TABLE auth.session_issuers (
+    issuer text NOT NULL
+);
+ALTER TABLE auth.session_issuers REPLICA IDENTITY FULL;
+COMMENT ON TABLE auth.session_issuers IS 'Issuers under which a session was ever opened: of the others the claim sid means nothing here.';
+
+SELECT pg_catalog.pg_extension_config_dump('auth.sessions', '');
+SELECT pg_catalog.pg_extension_config_dump('auth.session_issuers',
+    'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
+         FROM auth.installation AS i');
+
 -- Functions whose result or arguments have changed: dropped here, made anew below.
 DROP FUNCTION auth.health();
 
@@ -175,3 +222,19 @@ ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 
+
+CREATE TRIGGER mark_issuer AFTER INSERT OR UPDATE OF issuer ON auth.sessions
+    FOR EACH ROW EXECUTE FUNCTION auth.mark_session_issuer();
+CREATE TRIGGER announce_row AFTER INSERT OR UPDATE OR DELETE ON auth.session_issuers
+    FOR EACH ROW EXECUTE FUNCTION auth.configuration_changed();
+CREATE TRIGGER announce_truncate AFTER TRUNCATE ON auth.session_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.configuration_changed();
+ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER mark_issuer;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER announce_row;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER announce_truncate;
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sessions
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session_issuers
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;

@@ -41,7 +41,7 @@ impl Credential {
     /// Verifies a token in full.
     pub fn of_token(text: &str, now: UnixMicros) -> Result<Self> {
         let verified = token::verify_claims(text, now)?;
-        verified.verify_session()?;
+        verified.verify_session(now)?;
         Ok(Self::Token {
             text: text.to_owned(),
             verified: RefCell::new(Some(verified)),
@@ -92,7 +92,7 @@ impl Credential {
                         fresh
                     }
                 };
-                current.verify_session()?;
+                current.verify_session(now)?;
                 Ok(())
             }
             Self::Key { mark, last } => {
@@ -122,6 +122,14 @@ impl Credential {
                 .as_ref()
                 .map(|verified| verified.user_id()),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
+        }
+    }
+
+    /// The session that a token is of; None for an API key.
+    pub fn session_id(&self) -> Option<String> {
+        match self {
+            Self::Token { verified, .. } => verified.borrow().as_ref()?.session_id(),
+            Self::Key { .. } => None,
         }
     }
 

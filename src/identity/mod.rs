@@ -8,4 +8,4 @@ mod functions;
 mod request;
 mod scope;
 
-pub use scope::on_discard_all;
+pub use scope::{Whose, on_discard_all, whose};

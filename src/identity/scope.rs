@@ -109,3 +109,21 @@ fn carried() -> Option<Credential> {
         text => Credential::from_text(text),
     }
 }
+
+/// Who is authenticated, for rooms that act for the user.
+pub struct Whose {
+    /// The user's id, as the id column prints it.
+    pub user_id: String,
+    /// The session that the token is of, if it is of one.
+    pub session_id: Option<String>,
+}
+
+/// Who is authenticated now; None for nobody.
+pub fn whose() -> Result<Option<Whose>> {
+    Ok(identity()?.and_then(|credential| {
+        Some(Whose {
+            user_id: credential.user_id()?,
+            session_id: credential.session_id(),
+        })
+    }))
+}

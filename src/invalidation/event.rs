@@ -22,6 +22,11 @@ impl Reason {
     pub fn new(reason: &str) -> Self {
         Self(reason[..reason.floor_char_boundary(MAX_REASON)].to_owned())
     }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What listeners are told.
@@ -54,6 +59,15 @@ pub enum Event {
         user_id: String,
         /// When it would have expired, in seconds since 1970.
         exp: i64,
+    },
+    /// A session was ended.
+    Session {
+        /// Its id, the claim `sid`.
+        sid: String,
+        /// Whose it was.
+        user_id: String,
+        /// Why.
+        reason: Reason,
     },
     /// An issuer's row, keys or kill switch changed.
     Issuer {

@@ -8,7 +8,7 @@ use crate::settings;
 
 /// Each removes rows that nothing can ask for any more, at most so many a call, passing over those that
 /// somebody else has locked.
-const COMMANDS: [&str; 3] = [
+const COMMANDS: [&str; 4] = [
     // The token could neither be verified nor refreshed.
     "DELETE FROM auth.revoked_tokens WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM auth.revoked_tokens WHERE keep_until < clock_timestamp()
@@ -22,6 +22,11 @@ const COMMANDS: [&str; 3] = [
          SELECT ctid FROM auth.one_time_tokens
          WHERE (used_at IS NULL AND expires_at < clock_timestamp())
             OR used_at < clock_timestamp() - interval '30 days'
+         LIMIT 50000 FOR UPDATE SKIP LOCKED)) RETURNING 1",
+    // Nothing of an ended or past session holds any more.
+    "DELETE FROM auth.sessions WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM auth.sessions
+         WHERE ended_at IS NOT NULL OR expires_at < clock_timestamp()
          LIMIT 50000 FOR UPDATE SKIP LOCKED)) RETURNING 1",
 ];
 

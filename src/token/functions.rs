@@ -19,8 +19,9 @@ use crate::pg::one_row::OneRow;
 #[pg_extern(sql = false)]
 fn verify_jwt(token: &str) -> Jsonb {
     sql(|| {
-        let verified = verified_cache::verify_claims(token, clock::now())?;
-        verified.verify_session()?;
+        let now = clock::now();
+        let verified = verified_cache::verify_claims(token, now)?;
+        verified.verify_session(now)?;
         Ok(verified.payload.clone())
     })
 }
@@ -48,7 +49,7 @@ fn decode_jwt(token: &str) -> JsonText {
 #[pg_extern(sql = false)]
 fn check_jwt(token: Option<&str>, device: Option<JsonText>) -> OneRow {
     sql(|| {
-        let device_hash = device_hash(device)?;
+        let device_hash = device_hash(device.as_ref())?;
         let report = match token {
             Some(token) => report(token, device_hash.as_deref(), clock::now())?,
             None => Report {
@@ -76,7 +77,7 @@ fn refresh_jwt(token: Option<&str>, device: Option<JsonText>) -> String {
     sql(|| {
         refresh(
             token.ok_or(Refusal::Malformed)?,
-            device_hash(device)?,
+            device_hash(device.as_ref())?,
             clock::now(),
         )
     })
@@ -117,7 +118,7 @@ fn issue_jwt(
             user_id: user_id.ok_or(Refusal::UnknownUser)?,
             session_version,
             ttl: ttl.as_ref().map(clock::micros).transpose()?,
-            device_hash: device_hash(device)?,
+            device_hash: device_hash(device.as_ref())?,
             claims: &claims.0,
             issuer,
         };
@@ -126,7 +127,7 @@ fn issue_jwt(
 }
 
 /// The hash of a device's fingerprint; None for none or an empty one.
-pub fn device_hash(device: Option<JsonText>) -> Result<Option<String>> {
+pub fn device_hash(device: Option<&JsonText>) -> Result<Option<String>> {
     match device {
         None => Ok(None),
         Some(device) => jose::device_hash(&device.0).map_err(|_| {

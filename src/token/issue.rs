@@ -30,16 +30,52 @@ const SECOND: i64 = 1_000_000;
 pub fn issue(request: &Request<'_>, now: UnixMicros) -> Result<String> {
     let trust = trust::current();
     let issuer = trust.named(request.issuer)?;
-    let extra = extra_claims(&issuer.rules, request.claims)?;
-    let key = issuer.active_key()?;
     let subject = subject(&issuer.rules, request.user_id, request.session_version)?;
-    let ttl = request.ttl.unwrap_or(issuer.token_ttl);
+    let token = AccessToken {
+        subject: &subject,
+        ttl: request.ttl.unwrap_or(issuer.token_ttl),
+        device_hash: request.device_hash.as_deref(),
+        claims: request.claims,
+        of_session: "",
+    };
+    access_token(issuer, &token, now)
+}
+
+/// What an access token is to say.
+pub struct AccessToken<'a> {
+    /// Whose it is.
+    pub subject: &'a Subject,
+    /// Lifetime in microseconds.
+    pub ttl: i64,
+    /// The hash of the device that the token is bound to.
+    pub device_hash: Option<&'a str>,
+    /// The caller's claims: the text of a JSON object.
+    pub claims: &'a str,
+    /// `sid` and `auth_time` of a session's token, as members of a JSON object without its braces: then the caller's claims may
+    /// hold neither.
+    pub of_session: &'a str,
+}
+
+/// Makes and signs an access token of a subject that was looked up.
+pub fn access_token(issuer: &Issuer, token: &AccessToken<'_>, now: UnixMicros) -> Result<String> {
+    let mut reserved = set_by_us(&issuer.rules).to_vec();
+    if !token.of_session.is_empty() {
+        reserved.extend(["sid", "auth_time"]);
+    }
+    let claims = extra_claims(&reserved, token.claims)?;
+    let comma = if claims.trim().is_empty() || token.of_session.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    let extra = format!("{}{comma}{claims}", token.of_session);
+    let key = issuer.active_key()?;
     let payload = payload(
         issuer,
-        ttl,
-        request.device_hash.as_deref(),
-        &subject,
-        extra,
+        token.ttl,
+        token.device_hash,
+        token.subject,
+        &extra,
         now,
     )?;
     signed(&key, "JWT", &payload)
@@ -129,12 +165,12 @@ pub fn set_by_us(rules: &Rules) -> [&str; 10] {
 }
 
 /// The caller's claims without their braces, after a check that they hold none of ours.
-fn extra_claims<'c>(rules: &Rules, claims: &'c str) -> Result<&'c str> {
+fn extra_claims<'c>(reserved: &[&str], claims: &'c str) -> Result<&'c str> {
     let not_an_object = || Error::Argument("claims must be a JSON object".to_owned());
     let members = jose::member_names(claims).ok_or_else(not_an_object)?;
-    if let Some(taken) = set_by_us(rules)
-        .into_iter()
-        .find(|reserved| members.iter().any(|name| name == reserved))
+    if let Some(taken) = reserved
+        .iter()
+        .find(|reserved| members.iter().any(|name| name == *reserved))
     {
         return Err(Error::Argument(format!(
             "claims must not hold \"{taken}\": the function sets it"

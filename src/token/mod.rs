@@ -2,6 +2,7 @@
 
 mod functions;
 mod issue;
+mod login;
 mod refresh;
 mod report;
 mod revocation;
@@ -10,4 +11,7 @@ mod sso;
 mod verified_cache;
 mod verify;
 
+pub use functions::device_hash;
+pub use issue::{AccessToken, Subject, access_token, subject};
+pub use session::verify_user;
 pub use verified_cache::{VerifiedToken, cache_statistics, verify_claims};

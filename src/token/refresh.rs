@@ -19,7 +19,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
         token.check_with_grace(&issuer.rules, Purpose::Access, now, issuer.refresh_grace)?;
     let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
     claims.on_device(device_hash.as_deref())?;
-    let session = signed.verify_session(&claims)?;
+    let session = signed.verify_session(&claims, now)?;
 
     let rules = &issuer.rules;
     let set = issue::set_by_us(rules);
@@ -29,7 +29,10 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
         &Request {
             user_id,
             session_version: session.current_version.or(claims.session_version),
-            ttl: None,
+            // No longer than the login that it is of.
+            ttl: session
+                .until
+                .map(|until| issuer.token_ttl.min(until.0.saturating_sub(now.0))),
             device_hash: device_hash.or_else(|| claims.device_hash.as_deref().map(str::to_owned)),
             claims: &others,
             issuer: Some(&rules.issuer),

@@ -64,7 +64,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         .verify_claims(Purpose::Access, now)
         .and_then(|claims| {
             claims.on_device(device_hash)?;
-            signed.verify_session(&claims)
+            signed.verify_session(&claims, now)
         });
     match outcome {
         Ok(session) => {

@@ -50,7 +50,7 @@ fn exchange_sso_token(
         let target_app = required(target_app, "target_app")?;
         let signed = verify_signature(token.ok_or(Refusal::Malformed)?, now)?;
         let claims = signed.verify_claims(Purpose::Named(TYP), now)?;
-        let session = signed.verify_session(&claims)?;
+        let session = signed.verify_session(&claims, now)?;
         let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
         let Signed { issuer, .. } = &signed;
         if !revoke(issuer, &claims, jti, "sso_exchange") {
@@ -100,7 +100,7 @@ fn complete_sso(handoff: Option<&str>, device: Option<JsonText>) -> OneRow {
             user_id: &subject.user_id,
             session_version: subject.session_version,
             ttl: None,
-            device_hash: device_hash(device)?,
+            device_hash: device_hash(device.as_ref())?,
             claims: "{}",
             issuer: Some(&handoff.issuer),
         };

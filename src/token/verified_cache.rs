@@ -9,9 +9,8 @@ use std::rc::Rc;
 
 use jose::{Claims, Purpose, Refusal, UnixMicros};
 
-use super::revocation;
-use super::session::{self, Session};
-use super::verify::verify_signature;
+use super::session::Session;
+use super::verify::{self, verify_signature};
 use crate::attach::{self, Bindings};
 use crate::error::Result;
 use crate::pg::json::Jsonb;
@@ -86,6 +85,13 @@ impl VerifiedToken {
             .unwrap_or_else(|| self.claims.user.clone().into_owned())
     }
 
+    /// The session that it is of; None where it is of none kept here.
+    pub fn session_id(&self) -> Option<String> {
+        let kept = self.issuer.opens_sessions;
+        let id = self.claims.session_id.as_ref().ok()?.as_deref();
+        id.filter(|_| kept).map(str::to_owned)
+    }
+
     fn holds_under(&self, trust: &Rc<Trust>, now: UnixMicros) -> bool {
         Rc::ptr_eq(&self.trust, trust)
             && self.key_until.is_none_or(|until| now < until)
@@ -93,18 +99,18 @@ impl VerifiedToken {
     }
 
     /// Step 3: the session, as committed now.
-    pub fn verify_session(&self) -> Result<Rc<Session>> {
+    pub fn verify_session(&self, now: UnixMicros) -> Result<Rc<Session>> {
         let attached = attach::bindings();
         // The moment comes first: what is read after it is at least as new.
         let moment = snapshot::moment();
         if let Some(last) = &*self.last.borrow()
             && Some(last.moment) == moment
             && Rc::ptr_eq(&last.attached, &attached)
+            && last.session.until.is_none_or(|until| now < until)
         {
             return Ok(Rc::clone(&last.session));
         }
-        revocation::refuse_revoked(&self.issuer, &self.claims)?;
-        let session = Rc::new(session::verify(&self.issuer.rules, &self.claims)?);
+        let session = Rc::new(verify::verify_session(&self.issuer, &self.claims, now)?);
         self.session_user.replace(session.user_id.clone());
         self.last.replace(moment.map(|moment| Answer {
             moment,

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use jose::{Claims, Purpose, Refusal, Token, UnixMicros, Verified};
 
+use super::login;
 use super::revocation;
 use super::session::{self, Session};
 use crate::error::{Error, Result};
@@ -44,10 +45,18 @@ impl Signed<'_> {
         Ok(self.token.check(&self.issuer.rules, purpose, now)?)
     }
 
-    /// Step 3: the session. This token was not revoked, and the user's row, as committed now, still has it.
-    /// Each is asked by itself.
-    pub fn verify_session(&self, claims: &Claims<'_>) -> Result<Session> {
-        revocation::refuse_revoked(&self.issuer, claims)?;
-        session::verify(&self.issuer.rules, claims)
+    /// Step 3: the session, as committed now.
+    pub fn verify_session(&self, claims: &Claims<'_>, now: UnixMicros) -> Result<Session> {
+        verify_session(&self.issuer, claims, now)
     }
+}
+
+/// Step 3 of a token whose claims hold: it was not revoked, the user's row still has its session, and the login that it is of is
+/// open. Each is asked by itself.
+pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> Result<Session> {
+    revocation::refuse_revoked(issuer, claims)?;
+    let mut session = session::verify(&issuer.rules, claims)?;
+    let user_id = session.user_id.as_deref().unwrap_or(&claims.user);
+    session.until = login::refuse_ended(issuer, claims, user_id, now)?;
+    Ok(session)
 }

@@ -24,6 +24,14 @@ pub struct Issuer {
     pub token_ttl: i64,
     /// `refresh_grace`, in microseconds.
     pub refresh_grace: i64,
+    /// How long a session lasts at most, in microseconds.
+    pub session_lifetime: i64,
+    /// How long after its first use a refresh token still gives another pair, in microseconds.
+    pub refresh_reuse: i64,
+    /// Was a session ever opened under it? If not, the claim `sid` means nothing.
+    pub opens_sessions: bool,
+    /// The way to a session without a plan.
+    pub sessions: Option<Rc<Probe>>,
     /// Was any of its tokens ever revoked? If not, none is looked up.
     pub revokes: bool,
     /// The way to a revocation without a plan.
@@ -55,6 +63,8 @@ pub fn current() -> Rc<Trust> {
             catalog::auth_relation(c"revoking_issuers"),
             catalog::auth_relation(c"revoked_tokens"),
             catalog::auth_relation(c"user_history"),
+            catalog::auth_relation(c"session_issuers"),
+            catalog::auth_relation(c"sessions"),
         ]
     };
     KEPT.with(|kept| kept.current(tables, |_| Trust::read()))
@@ -110,7 +120,22 @@ impl Trust {
             })
             .into_iter()
             .collect();
-        let mut keys = read_keys(&Restored::read(revoking.iter()));
+        let opening: HashSet<String> =
+            scan::rows(catalog::auth_relation(c"session_issuers"), |row| {
+                row.required(c"issuer")
+            })
+            .into_iter()
+            .collect();
+        let mut keys = read_keys(&Restored::read([&revoking, &opening]));
+        let table = catalog::auth_relation(c"sessions");
+        let sessions = (!opening.is_empty())
+            .then(|| {
+                let index = catalog::unique_index(table, &["session_id"])?;
+                let columns = ["issuer", "user_id", "expires_at", "ended_at"];
+                Probe::new(table, &index, &["session_id"], &columns)
+            })
+            .flatten()
+            .map(Rc::new);
         let revoked = catalog::auth_relation(c"revoked_tokens");
         let revocations = (!revoking.is_empty())
             .then(|| {
@@ -127,6 +152,8 @@ impl Trust {
             let IssuerKeys { usable, held } = keys.remove(&name).unwrap_or_default();
             issuer.keys = KeySet::new(usable);
             issuer.held = held;
+            issuer.opens_sessions = opening.contains(&name);
+            issuer.sessions.clone_from(&sessions);
             trust.any_issued_at |= issuer.rules.session_check == SessionCheck::IssuedAt;
             if is_default {
                 trust.default = Some(name.clone());
@@ -172,7 +199,10 @@ impl Issuer {
 /// A row of `auth.issuers`.
 fn read_issuer(row: &Row<'_>) -> (Issuer, bool) {
     // The table takes no interval that would be out of range.
-    let micros = |column| clock::micros(&row.required::<Interval>(column)).unwrap_or(0);
+    let micros = |column| {
+        let interval = row.get::<Interval>(column);
+        interval.map_or(0, |interval| clock::micros(&interval).unwrap_or(0))
+    };
     let rules = Rules {
         issuer: row.required(c"issuer"),
         audience: row.required(c"audience"),
@@ -193,6 +223,10 @@ fn read_issuer(row: &Row<'_>) -> (Issuer, bool) {
         rules,
         token_ttl: micros(c"token_ttl"),
         refresh_grace: micros(c"refresh_grace"),
+        session_lifetime: micros(c"session_lifetime"),
+        refresh_reuse: micros(c"refresh_reuse"),
+        opens_sessions: false,
+        sessions: None,
         revokes: false,
         revocations: None,
         keys: KeySet::default(),

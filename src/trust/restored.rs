@@ -3,6 +3,8 @@
 //! Each table that can is dumped with one row more, a mark that names the installation and the dump (see the end of
 //! `sql/bootstrap.sql`). A restore loads tables in any order, but the rows of one together.
 
+use std::collections::HashSet;
+
 use pgrx::prelude::*;
 
 use crate::pg::probe::{Looked, Probe};
@@ -15,17 +17,18 @@ const MARK: &str = "auth_ext:restored";
 pub struct Restored {
     /// This installation; None before the update to 0.2.0.
     here: Option<String>,
-    /// Installation and dump, as the marks name them, from `revoking_issuers`.
+    /// Installation and dump, as the marks name them, where both `revoking_issuers` and `session_issuers` have them.
     dumps: Vec<String>,
     others: Option<[Probe; 2]>,
 }
 
 impl Restored {
-    /// With the names in `revoking_issuers`.
-    pub fn read<'n>(revoking: impl Iterator<Item = &'n String>) -> Self {
+    /// With the names in `revoking_issuers` and `session_issuers`.
+    pub fn read([revoking, opening]: [&HashSet<String>; 2]) -> Self {
         let installation = catalog::auth_relation(c"installation");
         let here = scan::rows(installation, |row| row.get::<String>(c"origin")).pop();
         let dumps: Vec<String> = revoking
+            .intersection(opening)
             .filter_map(|name| Some(name.strip_prefix(MARK)?.strip_prefix(' ')?.to_owned()))
             .collect();
         let others = (!dumps.is_empty())
