@@ -56,7 +56,7 @@ impl Error {
     /// The key came with a dump of which something that can end a token is not here yet.
     pub const PARTLY_RESTORED: Self = Self::NotSetUp(
         "the restore that the key came with is not complete",
-        "Restore auth.revoking_issuers, auth.revoked_tokens and auth.user_history of the same dump; SELECT restore_lacks FROM auth.health();",
+        "Restore auth.revoking_issuers, auth.revoked_tokens, auth.session_issuers and auth.user_history of the same dump; SELECT restore_lacks FROM auth.health();",
     );
     /// No users table is attached, or the attached one is gone.
     pub const NO_USERS: Self = Self::NotSetUp(

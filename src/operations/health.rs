@@ -32,6 +32,9 @@ const TABLES: &str = "
              SELECT 'auth.revoking_issuers' AS part, split_part(r.issuer, ' ', 2) AS origin FROM auth.revoking_issuers AS r
              WHERE starts_with(r.issuer, 'auth_ext:restored ')
              UNION ALL
+             SELECT 'auth.session_issuers', split_part(i.issuer, ' ', 2) FROM auth.session_issuers AS i
+             WHERE starts_with(i.issuer, 'auth_ext:restored ')
+             UNION ALL
              SELECT 'auth.revoked_tokens', split_part(r.jti, ' ', 1) FROM auth.revoked_tokens AS r
              WHERE r.issuer = 'auth_ext:restored'
              UNION ALL
@@ -39,7 +42,7 @@ const TABLES: &str = "
              WHERE h.user_id >= 'auth_ext:restored ' AND h.user_id < 'auth_ext:restored!'
          )
          SELECT array_agg(DISTINCT p.part ORDER BY p.part) FROM foreign_keys AS f
-         CROSS JOIN (VALUES ('auth.revoking_issuers'), ('auth.revoked_tokens'), ('auth.user_history')) AS p (part)
+         CROSS JOIN (VALUES ('auth.revoking_issuers'), ('auth.session_issuers'), ('auth.revoked_tokens'), ('auth.user_history')) AS p (part)
          WHERE NOT EXISTS (SELECT FROM marks AS m WHERE m.part = p.part AND m.origin = f.origin))
     FROM (
         SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at

@@ -163,6 +163,7 @@ fn whatever_is_loaded_first_no_revoked_token_passes() {
         "revoking_issuers",
         "revoked_tokens",
         "user_history",
+        "session_issuers",
         "attached_tables",
     ];
     // Each of them last, and each first.
@@ -192,7 +193,12 @@ fn whatever_is_loaded_first_no_revoked_token_passes() {
                 }
                 let error = client.query(sql, &[&dumped.ended]).unwrap_err();
                 let code = error.as_db_error().unwrap().code().code().to_owned();
-                let parts = ["revoking_issuers", "revoked_tokens", "user_history"];
+                let parts = [
+                    "revoking_issuers",
+                    "revoked_tokens",
+                    "user_history",
+                    "session_issuers",
+                ];
                 if is("signing_key_store") && is("issuers") && !parts.into_iter().all(is) {
                     assert_eq!(code, "55000", "{table} of {order:?}: {error:?}");
                 }
@@ -204,6 +210,7 @@ fn whatever_is_loaded_first_no_revoked_token_passes() {
                 let expected: Vec<_> = [
                     "auth.revoked_tokens",
                     "auth.revoking_issuers",
+                    "auth.session_issuers",
                     "auth.user_history",
                 ]
                 .into_iter()
@@ -231,6 +238,7 @@ fn revocations_of_an_older_dump_do_not_stand_for_those_of_a_newer_one() {
         ("signing_key_store", &newer),
         ("revoking_issuers", &newer),
         ("user_history", &newer),
+        ("session_issuers", &newer),
         ("revoked_tokens", &older),
     ] {
         restore(
