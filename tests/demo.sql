@@ -47,6 +47,16 @@ SELECT auth.issue_jwt('user_42') AS token \gset
 SELECT '     new token: valid ' || valid || ', version ' || session_version FROM auth.check_jwt(:'token');
 
 \echo
-\echo '6. An API key is found, and evicted, by its fingerprint:'
+\echo '6. Two devices, each with a session of its own; one is ended, and the other lives.'
+SELECT session_id AS phone, access_token AS phone_token FROM auth.open_session('user_42', label => 'phone') \gset
+SELECT session_id AS desk, access_token AS desk_token FROM auth.open_session('user_42', label => 'desk') \gset
+SELECT '     ' || string_agg(label, ', ' ORDER BY label) || ' are listed' FROM auth.list_sessions('user_42');
+\echo '   SELECT auth.end_session(phone)'
+SELECT auth.end_session(:'phone') \g /dev/null
+SELECT '     phone: ' || reason FROM auth.check_jwt(:'phone_token');
+SELECT '     desk: valid ' || valid FROM auth.check_jwt(:'desk_token');
+
+\echo
+\echo '7. An API key is found, and evicted, by its fingerprint:'
 SELECT '     ' || auth.api_key_fingerprint('rfs' || repeat('a', 64));
 \echo

@@ -33,6 +33,9 @@ fn a_standby_verifies_with_revocations_and_api_keys_and_says_25006_where_somethi
         &[],
     );
     p.run("DELETE FROM auth.revoked_tokens; DELETE FROM auth.revoking_issuers");
+    let open = "SELECT access_token, refresh_token, session_id FROM auth.open_session('42')";
+    let login = p.rows(open, &[]).remove(0);
+    let [access, refresh, session]: [String; 3] = std::array::from_fn(|n| login.get(n));
     let standby = Cluster::start_standby(&primary);
     standby.wait_replay(&primary);
     let mut s = standby.connect(&db);
@@ -68,6 +71,9 @@ fn a_standby_verifies_with_revocations_and_api_keys_and_says_25006_where_somethi
         ),
         ("SELECT auth.issue_one_time_token('41', $1, '1 h')", &once),
         ("SELECT auth.create_api_key('41', $1)", &once),
+        ("SELECT auth.open_session('42', label => $1)", &once),
+        ("SELECT auth.refresh_session($1)", &refresh),
+        ("SELECT auth.end_session($1)", &session),
     ] {
         refused(s.query(sql, &[given]), "25006", None);
     }
@@ -77,6 +83,17 @@ fn a_standby_verifies_with_revocations_and_api_keys_and_says_25006_where_somethi
         None,
     );
     refused(s.query("SELECT auth.prune()", &[]), "25006", None);
+
+    s.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    for _ in 0..2 {
+        assert_eq!(s.verdict(&access), "valid");
+    }
+    let listed: i64 = s.one("SELECT count(*) FROM auth.list_sessions('42')", &[]);
+    assert_eq!(listed, 1);
+    p.one::<bool>("SELECT auth.end_session($1)", &[&session]);
+    standby.wait_replay(&primary);
+    assert_eq!(s.verdict(&access), "session_ended");
+    s.run("COMMIT");
 
     p.run("UPDATE keys SET is_active = false; UPDATE users SET is_active = false WHERE id = 41");
     standby.wait_replay(&primary);

@@ -8,7 +8,7 @@
 const FIRST_PAUSE = 100;
 const LAST_PAUSE = 10_000;
 const MAX_HEARD = 100_000;
-const NAMED_BY = { user: "id", api_key: "fingerprint", token: "jti", issuer: "issuer" };
+const NAMED_BY = { user: "id", api_key: "fingerprint", token: "jti", session: "sid", issuer: "issuer" };
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 export class Listener {

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 10.0
 MAX_HEARD = 100_000
-NAMED_BY = {"user": "id", "api_key": "fingerprint", "token": "jti", "issuer": "issuer"}
+NAMED_BY = {"user": "id", "api_key": "fingerprint", "token": "jti", "session": "sid", "issuer": "issuer"}
 
 
 class Listener:

@@ -253,6 +253,7 @@ fn about(event: &Value) -> Option<(Key, i64)> {
         "user" => "id",
         "api_key" => "fingerprint",
         "token" => "jti",
+        "session" => "sid",
         "issuer" => "issuer",
         _ => return None,
     };
