@@ -561,6 +561,18 @@ CREATE OR REPLACE FUNCTION auth.authenticate(token text, scope text DEFAULT 'tra
 COMMENT ON FUNCTION auth.authenticate(text, text) IS
     'Verifies a token and makes it the identity of the transaction, or of the session. Answers its claims.';
 
+CREATE OR REPLACE FUNCTION auth.try_authenticate(
+    token text,
+    scope text DEFAULT 'transaction',
+    OUT valid boolean,
+    OUT reason text,
+    OUT user_id text,
+    OUT claims jsonb
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'try_authenticate_wrapper';
+COMMENT ON FUNCTION auth.try_authenticate(text, text) IS
+    'Like authenticate, as one row and without an error for a bad token: then nobody is authenticated.';
+
 CREATE OR REPLACE FUNCTION auth.authenticate_api_key(key text, scope text DEFAULT 'transaction') RETURNS jsonb
     LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_api_key_wrapper';
 COMMENT ON FUNCTION auth.authenticate_api_key(text, text) IS
@@ -586,6 +598,11 @@ CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid
 COMMENT ON FUNCTION auth.uid() IS
     'The id of the authenticated user as a uuid; NULL when it is none.';
 
+CREATE OR REPLACE FUNCTION auth.user_id_bigint() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'user_id_bigint_wrapper';
+COMMENT ON FUNCTION auth.user_id_bigint() IS
+    'The id of the authenticated user as a bigint; NULL when it is none.';
+
 CREATE OR REPLACE FUNCTION auth.jwt() RETURNS jsonb
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'jwt_wrapper';
 COMMENT ON FUNCTION auth.jwt() IS
@@ -599,13 +616,23 @@ COMMENT ON FUNCTION auth.claim(text) IS
 CREATE OR REPLACE FUNCTION auth.role() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'role_wrapper';
 COMMENT ON FUNCTION auth.role() IS
-    'The claim role of the authenticated token.';
+    'The claim role of the authenticated token as text; NULL when it is an array.';
+
+CREATE OR REPLACE FUNCTION auth.roles() RETURNS text[]
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'roles_wrapper';
+COMMENT ON FUNCTION auth.roles() IS
+    'The claim role of the authenticated token as an array: of one text, or of the texts that it is an array of; otherwise empty. NULL when nobody is authenticated.';
 
 CREATE OR REPLACE FUNCTION auth.require_user() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'require_user_wrapper';
 -- Without support: hoisted, it could raise where the plain call would not have been reached.
 COMMENT ON FUNCTION auth.require_user() IS
     'Like user_id, but raises not_authenticated where that is NULL.';
+
+CREATE OR REPLACE FUNCTION auth.require_recent(max_age interval, claim text DEFAULT 'auth_time') RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'require_recent_wrapper';
+COMMENT ON FUNCTION auth.require_recent(interval, text) IS
+    'Like require_user, but raises not_recent unless that claim of the token is a time that is not longer ago.';
 
 CREATE OR REPLACE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
@@ -948,7 +975,7 @@ CREATE FUNCTION auth.update_privileges() RETURNS void
 AS $$
 DECLARE
     before constant jsonb := current_setting('auth_ext_update.privileges');
-    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.my_sessions()", "EXECUTE", "PUBLIC"], ["auth.end_my_session(text)", "EXECUTE", "PUBLIC"], ["auth.end_my_other_sessions()", "EXECUTE", "PUBLIC"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.sessions", "SELECT", "pg_database_owner"], ["auth.session_issuers", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
+    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.my_sessions()", "EXECUTE", "PUBLIC"], ["auth.end_my_session(text)", "EXECUTE", "PUBLIC"], ["auth.end_my_other_sessions()", "EXECUTE", "PUBLIC"], ["auth.user_id_bigint()", "EXECUTE", "PUBLIC"], ["auth.roles()", "EXECUTE", "PUBLIC"], ["auth.try_authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.require_recent(interval, text)", "EXECUTE", "PUBLIC"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.sessions", "SELECT", "pg_database_owner"], ["auth.session_issuers", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
     object record;
     command text;
     initial aclitem[];

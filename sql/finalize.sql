@@ -386,7 +386,8 @@ GRANT EXECUTE ON FUNCTION auth.jwks(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     auth.authenticate(text, text), auth.authenticate_api_key(text, text), auth.logout(), auth.user_id(), auth.uid(),
     auth.jwt(), auth.claim(text), auth.role(), auth.require_user(), auth.pre_request(),
-    auth.my_sessions(), auth.end_my_session(text), auth.end_my_other_sessions()
+    auth.my_sessions(), auth.end_my_session(text), auth.end_my_other_sessions(),
+    auth.user_id_bigint(), auth.roles(), auth.try_authenticate(text, text), auth.require_recent(interval, text)
     TO PUBLIC;
 
 -- pg_dump reads what is dumped as whoever runs it, and locks the rest: the owner of the database needs no more than this.

@@ -365,6 +365,18 @@ CREATE FUNCTION auth.authenticate(token text, scope text DEFAULT 'transaction') 
 COMMENT ON FUNCTION auth.authenticate(text, text) IS
     'Verifies a token and makes it the identity of the transaction, or of the session. Answers its claims.';
 
+CREATE FUNCTION auth.try_authenticate(
+    token text,
+    scope text DEFAULT 'transaction',
+    OUT valid boolean,
+    OUT reason text,
+    OUT user_id text,
+    OUT claims jsonb
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'try_authenticate_wrapper';
+COMMENT ON FUNCTION auth.try_authenticate(text, text) IS
+    'Like authenticate, as one row and without an error for a bad token: then nobody is authenticated.';
+
 CREATE FUNCTION auth.authenticate_api_key(key text, scope text DEFAULT 'transaction') RETURNS jsonb
     LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_api_key_wrapper';
 COMMENT ON FUNCTION auth.authenticate_api_key(text, text) IS
@@ -390,6 +402,11 @@ CREATE FUNCTION auth.uid() RETURNS uuid
 COMMENT ON FUNCTION auth.uid() IS
     'The id of the authenticated user as a uuid; NULL when it is none.';
 
+CREATE FUNCTION auth.user_id_bigint() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'user_id_bigint_wrapper';
+COMMENT ON FUNCTION auth.user_id_bigint() IS
+    'The id of the authenticated user as a bigint; NULL when it is none.';
+
 CREATE FUNCTION auth.jwt() RETURNS jsonb
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'jwt_wrapper';
 COMMENT ON FUNCTION auth.jwt() IS
@@ -403,13 +420,23 @@ COMMENT ON FUNCTION auth.claim(text) IS
 CREATE FUNCTION auth.role() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'role_wrapper';
 COMMENT ON FUNCTION auth.role() IS
-    'The claim role of the authenticated token.';
+    'The claim role of the authenticated token as text; NULL when it is an array.';
+
+CREATE FUNCTION auth.roles() RETURNS text[]
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT auth.identity_support AS 'MODULE_PATHNAME', 'roles_wrapper';
+COMMENT ON FUNCTION auth.roles() IS
+    'The claim role of the authenticated token as an array: of one text, or of the texts that it is an array of; otherwise empty. NULL when nobody is authenticated.';
 
 CREATE FUNCTION auth.require_user() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'require_user_wrapper';
 -- Without support: hoisted, it could raise where the plain call would not have been reached.
 COMMENT ON FUNCTION auth.require_user() IS
     'Like user_id, but raises not_authenticated where that is NULL.';
+
+CREATE FUNCTION auth.require_recent(max_age interval, claim text DEFAULT 'auth_time') RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'require_recent_wrapper';
+COMMENT ON FUNCTION auth.require_recent(interval, text) IS
+    'Like require_user, but raises not_recent unless that claim of the token is a time that is not longer ago.';
 
 CREATE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';

@@ -60,11 +60,13 @@ pub enum Refusal {
     SessionEnded,
     /// No such session.
     UnknownSession,
+    /// The login is not as recent as was asked for.
+    NotRecent,
 }
 
 impl Refusal {
     /// Every refusal, in the contract's order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnsupportedAlgorithm,
@@ -91,6 +93,7 @@ impl Refusal {
         Self::NotAuthenticated,
         Self::SessionEnded,
         Self::UnknownSession,
+        Self::NotRecent,
     ];
 
     /// The contract's reason code, for DETAIL and for `check_jwt`'s `reason` column.
@@ -148,6 +151,7 @@ impl Refusal {
             Self::NotAuthenticated => ("not_authenticated", "nobody is authenticated"),
             Self::SessionEnded => ("session_ended", "the session has ended"),
             Self::UnknownSession => ("unknown_session", "the session does not exist"),
+            Self::NotRecent => ("not_recent", "the login is not recent"),
         }
     }
 }

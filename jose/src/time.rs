@@ -19,6 +19,12 @@ impl UnixMicros {
         (micros < YEAR_10000).then_some(Self(micros))
     }
 
+    /// Reads a NumericDate from the text of a JSON value; `None` for any other value.
+    #[must_use]
+    pub fn parse_numeric_date(json: &str) -> Option<Self> {
+        Self::from_numeric_date(Decimal::parse(json)?)
+    }
+
     /// This moment `micros` later, or the last one representable.
     pub(crate) const fn plus(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros))

@@ -66,6 +66,13 @@ pub fn uuid(id: &str) -> Option<Uuid> {
     parse_uuid(id).map(Uuid::from_bytes)
 }
 
+/// `id` as a bigint; None unless a bigint prints so: the texts `7` and `007` are two users.
+pub fn bigint(id: &str) -> Option<i64> {
+    id.parse()
+        .ok()
+        .filter(|number: &i64| number.to_string() == id)
+}
+
 /// A UUID with its hyphens or without, in any case (RFC 9562 section 4).
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let hyphens_fit = match text.len() {

@@ -7,7 +7,7 @@ mod table;
 mod triggers;
 
 pub use binding::{Attached, Binding, Bindings, bindings, still_holds};
-pub use id::{IdType, uuid};
+pub use id::{IdType, bigint, uuid};
 pub use table::{
     Attachment, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, check_table, detach,
     optional_column, require_column, require_distinct,

@@ -14,6 +14,9 @@ use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
 use crate::token::{self, VerifiedToken};
 
+/// The claim that says a token's role or roles.
+const ROLE: &str = "role";
+
 /// A token or an API key.
 pub enum Credential {
     /// A token; its text, since what it was verified with may change.
@@ -129,6 +132,48 @@ impl Credential {
     pub fn session_id(&self) -> Option<String> {
         match self {
             Self::Token { verified, .. } => verified.borrow().as_ref()?.session_id(),
+            Self::Key { .. } => None,
+        }
+    }
+
+    /// The claim that says the token's role or roles, as text; of an array None. An API key has none.
+    pub fn role(&self) -> Option<String> {
+        let claims = self.claims_of_token()?;
+        let is_array = claims.json_of(ROLE)?.starts_with('[');
+        claims.text_of(ROLE).filter(|_| !is_array)
+    }
+
+    /// The same claim, a text or an array of texts; anything else is no role.
+    pub fn roles(&self) -> Vec<String> {
+        let json = self
+            .claims_of_token()
+            .and_then(|claims| claims.json_of(ROLE));
+        let Some(json) = json else { return Vec::new() };
+        match serde_json::from_str::<String>(&json) {
+            Ok(role) => vec![role],
+            Err(_) => serde_json::from_str(&json).unwrap_or_default(),
+        }
+    }
+
+    /// Is the claim `name` of the token a NumericDate that is `max_age` microseconds ago at most, and no further in the future
+    /// than the issuer's leeway?
+    pub fn is_recent(&self, name: &str, max_age: i64, now: UnixMicros) -> bool {
+        let Self::Token { verified, .. } = self else {
+            return false;
+        };
+        verified.borrow().as_ref().is_some_and(|verified| {
+            let time = verified.payload.json_of(name);
+            let time = time.and_then(|json| UnixMicros::parse_numeric_date(&json));
+            time.is_some_and(|time| {
+                let age = now.0.saturating_sub(time.0);
+                age <= max_age && age >= verified.leeway().saturating_neg()
+            })
+        })
+    }
+
+    fn claims_of_token(&self) -> Option<Jsonb> {
+        match self {
+            Self::Token { .. } => self.claims(),
             Self::Key { .. } => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The SQL functions of the identity. Declared in `sql/functions.sql`.
 
 use jose::Refusal;
-use pgrx::datum::Uuid;
+use pgrx::datum::{Interval, Uuid};
 use pgrx::prelude::*;
 
 use super::credential::Credential;
@@ -9,8 +9,9 @@ use super::request::{self, Outcome};
 use super::scope;
 use crate::api_key;
 use crate::attach;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
+use crate::pg::carrier::Scope;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::one_row::OneRow;
@@ -19,10 +20,34 @@ use crate::pg::one_row::OneRow;
 fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
     sql(|| {
         let scope = scope::parse(scope)?;
-        let credential = Credential::of_token(token.ok_or(Refusal::Malformed)?, clock::now())?;
+        let credential = of_token(token)?;
         let claims = credential.claims();
-        scope::enter(scope, credential);
+        enter(scope, credential);
         Ok(claims)
+    })
+}
+
+#[pg_extern(sql = false)]
+fn try_authenticate(token: Option<&str>, scope: Option<&str>) -> OneRow {
+    sql(|| {
+        let scope = scope::parse(scope)?;
+        let (reason, user_id, claims) = match of_token(token) {
+            Ok(credential) => {
+                let (user_id, claims) = (credential.user_id(), credential.claims());
+                enter(scope, credential);
+                (None, user_id, claims)
+            }
+            Err(Error::Refused(refusal)) => {
+                scope::enter_nobody_in(scope);
+                (Some(refusal.code()), None, None)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(OneRow::default()
+            .with(c"valid", reason.is_none())
+            .with(c"reason", reason)
+            .with(c"user_id", user_id)
+            .with(c"claims", claims))
     })
 }
 
@@ -35,9 +60,18 @@ fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb>
         let found = api_key::verify(attached.api_keys()?, key, clock::now())?;
         let credential = Credential::of_key(&found)?;
         let claims = credential.claims();
-        scope::enter(scope, credential);
+        enter(scope, credential);
         Ok(claims)
     })
+}
+
+fn of_token(token: Option<&str>) -> Result<Credential> {
+    Credential::of_token(token.ok_or(Refusal::Malformed)?, clock::now())
+}
+
+fn enter(scope: Scope, credential: Credential) {
+    scope::enter(scope, credential);
+    scope::warn_if_lost(scope);
 }
 
 #[pg_extern(sql = false)]
@@ -65,9 +99,8 @@ fn user() -> Result<Option<String>> {
     Ok(scope::identity()?.and_then(|identity| identity.user_id()))
 }
 
-fn claim_of(name: &str) -> Result<Option<String>> {
-    let claims = scope::identity()?.and_then(|identity| identity.claims());
-    Ok(claims.and_then(|claims| claims.text_of(name)))
+fn required_user() -> Result<String> {
+    user()?.ok_or_else(|| Refusal::NotAuthenticated.into())
 }
 
 #[pg_extern(sql = false)]
@@ -81,21 +114,48 @@ fn uid() -> Option<Uuid> {
 }
 
 #[pg_extern(sql = false)]
+fn user_id_bigint() -> Option<i64> {
+    sql(|| Ok(user()?.and_then(|id| attach::bigint(&id))))
+}
+
+#[pg_extern(sql = false)]
 fn jwt() -> Option<Jsonb> {
     sql(|| Ok(scope::identity()?.and_then(|identity| identity.claims())))
 }
 
 #[pg_extern(sql = false)]
 fn claim(name: &str) -> Option<String> {
-    sql(|| claim_of(name))
+    sql(|| {
+        let claims = scope::identity()?.and_then(|identity| identity.claims());
+        Ok(claims.and_then(|claims| claims.text_of(name)))
+    })
 }
 
 #[pg_extern(sql = false)]
 fn role() -> Option<String> {
-    sql(|| claim_of("role"))
+    sql(|| Ok(scope::identity()?.and_then(|identity| identity.role())))
+}
+
+#[pg_extern(sql = false)]
+fn roles() -> Option<Vec<String>> {
+    sql(|| Ok(scope::identity()?.map(|identity| identity.roles())))
 }
 
 #[pg_extern(sql = false)]
 fn require_user() -> String {
-    sql(|| user()?.ok_or_else(|| Refusal::NotAuthenticated.into()))
+    sql(required_user)
+}
+
+#[pg_extern(sql = false)]
+fn require_recent(max_age: Option<Interval>, claim: Option<&str>) -> String {
+    sql(|| {
+        let missing = |argument| Error::Argument(format!("{argument} must not be NULL"));
+        let max_age = clock::micros(&max_age.ok_or_else(|| missing("max_age"))?)?;
+        let claim = claim.ok_or_else(|| missing("claim"))?;
+        let user = required_user()?;
+        match scope::identity()? {
+            Some(identity) if identity.is_recent(claim, max_age, clock::now()) => Ok(user),
+            _ => Err(Refusal::NotRecent.into()),
+        }
+    })
 }

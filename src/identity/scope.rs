@@ -3,11 +3,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use pgrx::prelude::*;
+
 use super::credential::Credential;
 use crate::error::{Error, Result};
+use crate::pg::boundary;
 use crate::pg::carrier::{self, Scope};
 use crate::pg::clock;
 use crate::pg::hooks::{self, Statement};
+use crate::pg::transaction;
 
 /// Hides the session's identity for a transaction that has none.
 const NOBODY: &str = "nobody";
@@ -47,6 +51,25 @@ pub fn enter(scope: Scope, credential: Credential) {
             credential: Some(Rc::new(credential)),
             asked: None,
         });
+    }
+}
+
+/// Tells a caller whose identity is over at once, since his statement is the whole transaction.
+pub fn warn_if_lost(scope: Scope) {
+    if scope == Scope::Transaction && transaction::ends_with_the_statement() {
+        boundary::warn(
+            PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
+            "an identity of scope transaction ends with this statement, outside of a transaction block",
+            "Call it after BEGIN, or with scope => 'session'.",
+        );
+    }
+}
+
+/// Nobody is authenticated: for the rest of the transaction, or in the session either.
+pub fn enter_nobody_in(scope: Scope) {
+    match scope {
+        Scope::Transaction => enter_nobody(),
+        Scope::Session => leave(),
     }
 }
 

@@ -60,6 +60,14 @@ pub fn raise(error: Error) -> ! {
     unreachable!("reporting at ERROR does not return")
 }
 
+/// Tells the client something that is no error, with what to do about it.
+pub fn warn(code: PgSqlErrorCode, message: &str, hint: &str) {
+    ErrorReport::new(code, message.to_owned(), "auth_ext")
+        .set_hint(hint)
+        .set_domain(DOMAIN)
+        .report(PgLogLevel::WARNING);
+}
+
 /// PL/pgSQL and SPI would add the statement that they were running, with its literals, to the CONTEXT that the
 /// client gets.
 fn leave_out_context() {

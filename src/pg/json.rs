@@ -30,6 +30,19 @@ impl Jsonb {
         }
     }
 
+    /// The top-level member `name`, as JSON text.
+    pub fn json_of(&self, name: &str) -> Option<String> {
+        // SAFETY: jsonb_object_field takes a jsonb and a text, and returns a jsonb or NULL; jsonb_out a NUL-terminated string.
+        unsafe {
+            let member = direct_function_call_as_datum(
+                pg_sys::jsonb_object_field,
+                &[self.clone().into_datum(), name.into_datum()],
+            )?;
+            let text = direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(member)])?;
+            Some(text.to_string_lossy().into_owned())
+        }
+    }
+
     /// The top-level member `name`, as `->>` gives it.
     pub fn text_of(&self, name: &str) -> Option<String> {
         // SAFETY: jsonb_object_field_text takes a jsonb and a text, and returns a text or NULL.

@@ -37,6 +37,33 @@ pub fn to_settle(body: impl FnOnce()) {
     }
 }
 
+/// Does what is set for the transaction end with this statement? As `WarnNoTransactionBlock` (xact.c) decides it for SET LOCAL: outside
+/// of transaction blocks, and of functions, for whose other statements it still holds.
+pub fn ends_with_the_statement() -> bool {
+    // SAFETY: reads variables of the backend.
+    unsafe { !pg_sys::IsTransactionBlock() && !pg_sys::IsSubTransaction() && !is_in_function() }
+}
+
+unsafe extern "C-unwind" {
+    /// Describes the parameters of the extended protocol's Execute.
+    fn ParamsErrorCallback(parameters: *mut core::ffi::c_void);
+}
+
+/// Does a function's body call? Each language adds to the context of errors; before it only the protocol does.
+unsafe fn is_in_function() -> bool {
+    // SAFETY: the stack is NULL or a list of records that live as long as they are on it.
+    unsafe {
+        let Some(context) = pg_sys::error_context_stack.as_ref() else {
+            return false;
+        };
+        let protocol = ParamsErrorCallback as *const ();
+        let is_protocol = context
+            .callback
+            .is_some_and(|callback| core::ptr::addr_eq(callback as *const (), protocol));
+        !(is_protocol && context.previous.is_null())
+    }
+}
+
 /// May something be noted here that its reader need not have written? Not on a standby, in a read-only transaction, or
 /// under a transaction's snapshot, where an update of the same row by somebody else would make the caller's fail.
 pub fn may_note_a_use() -> bool {

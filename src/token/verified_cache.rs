@@ -92,6 +92,11 @@ impl VerifiedToken {
         id.filter(|_| kept).map(str::to_owned)
     }
 
+    /// How far the issuer's clock may be off, in microseconds.
+    pub fn leeway(&self) -> i64 {
+        self.issuer.rules.leeway_micros
+    }
+
     fn holds_under(&self, trust: &Rc<Trust>, now: UnixMicros) -> bool {
         Rc::ptr_eq(&self.trust, trust)
             && self.key_until.is_none_or(|until| now < until)

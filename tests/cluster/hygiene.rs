@@ -22,10 +22,14 @@ const PUBLIC_IDENTITY_FUNCTIONS: &[&str] = &[
     "logout",
     "my_sessions",
     "pre_request",
+    "require_recent",
     "require_user",
     "role",
+    "roles",
+    "try_authenticate",
     "uid",
     "user_id",
+    "user_id_bigint",
 ];
 
 /// The extension's own objects: `class`, `object`, as pg_depend knows them.
