@@ -25,6 +25,12 @@ install: ## build for PG_CONFIG's server and install there
 installcheck: ## regression tests on the running server of PGHOST, PGPORT; PG_CONFIG is its
 	@tests/regress '$(PG_CONFIG)' target/installcheck
 
+package: ## Debian packages, tarballs, the PGXN distribution, an SBOM and checksums, in target/package
+	@packaging/package $(MAJORS)
+
+package-test: ## install them in a fresh Debian and by extension_control_path (as root)
+	@packaging/test
+
 upgrade-script: ## make sql/auth_ext--A--B.sql anew (see sql/upgrade/README.md)
 	@packaging/upgrade-script
 
@@ -34,4 +40,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench bench-quick test install installcheck upgrade-script deny clean
+.PHONY: help demo bench bench-quick test install installcheck package package-test upgrade-script deny clean
