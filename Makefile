@@ -31,8 +31,9 @@ package: ## Debian packages, tarballs, the PGXN distribution, an SBOM and checks
 package-test: ## install them in a fresh Debian and by extension_control_path (as root)
 	@packaging/test
 
-upgrade-script: ## make sql/auth_ext--A--B.sql anew (see sql/upgrade/README.md)
+generated: ## make anew what is made from sql/: the upgrade script (see sql/upgrade/README.md), docs/reference.md
 	@packaging/upgrade-script
+	@packaging/reference
 
 deny: ## licences and advisories of the dependencies
 	@tests/deny
@@ -40,4 +41,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench bench-quick test install installcheck package package-test upgrade-script deny clean
+.PHONY: help demo bench bench-quick test install installcheck package package-test generated deny clean

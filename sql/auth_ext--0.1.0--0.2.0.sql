@@ -1,4 +1,4 @@
--- Made by `make upgrade-script` from sql/upgrade/0.1.0--0.2.0.sql and the functions of a fresh install. Do not edit.
+-- Made by `make generated` from sql/upgrade/0.1.0--0.2.0.sql and the functions of a fresh install. Do not edit.
 \echo Use "ALTER EXTENSION auth_ext UPDATE" to load this file. \quit
 
 -- The extension's tables, views and functions, for this script only.
