@@ -655,6 +655,66 @@ $$;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
 
+-- Access ------------------------------------------------------------------------------------------
+
+-- As the extension's owner, since nobody else could grant. Whoever may call this can make anybody an administrator.
+CREATE OR REPLACE FUNCTION auth.grant_access(grantee regrole, profile text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    names name[] := CASE profile
+        WHEN 'application' THEN ARRAY[
+            'issue_jwt', 'refresh_jwt', 'revoke_jwt',
+            'open_session', 'refresh_session', 'list_sessions', 'end_session',
+            'issue_one_time_token', 'validate_one_time_token', 'consume_one_time_token',
+            'issue_sso_token', 'exchange_sso_token', 'complete_sso',
+            'create_api_key', 'verify_api_key', 'check_api_key', 'revoke_api_key',
+            'session_version', 'bump_session_version', 'receive_security_event']
+        WHEN 'listener' THEN ARRAY['invalidation_cursor', 'invalidations_since']
+        WHEN 'monitoring' THEN ARRAY['health', 'statistics', 'activity']
+        WHEN 'fetcher' THEN ARRAY['jwks_sources', 'refresh_jwks', 'invalidation_cursor', 'invalidations_since']
+        WHEN 'administrator' THEN ARRAY[]::name[]
+    END;
+    command text;
+BEGIN
+    IF names IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'unknown profile',
+            HINT = 'There are application, listener, monitoring, fetcher and administrator.';
+    ELSIF NOT EXISTS (SELECT FROM pg_authid AS r WHERE r.oid = grantee) OR grantee IS NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'grantee is no role';
+    END IF;
+    FOR command IN
+        SELECT format('GRANT EXECUTE ON FUNCTION %s TO %s', p.oid::regprocedure, grantee)
+        FROM pg_extension AS e
+        JOIN pg_depend AS d
+            ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass
+        JOIN pg_proc AS p ON p.oid = d.objid
+        WHERE e.extname = 'auth_ext'
+          AND CASE
+                  WHEN profile <> 'administrator' THEN p.proname = ANY (names)
+                  -- What only PostgreSQL calls is nobody's to execute.
+                  ELSE p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype, 'internal'::regtype)
+              END
+        UNION ALL
+        SELECT format('GRANT %s ON TABLE %s TO %s', v.privileges, c.oid::regclass, grantee)
+        FROM pg_extension AS e
+        JOIN pg_depend AS d
+            ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+        JOIN pg_class AS c ON c.oid = d.objid
+        JOIN (VALUES
+            ('administrator', 'issuers'::name, 'SELECT, INSERT, UPDATE, DELETE'),
+            ('monitoring', 'activity', 'SELECT')
+        ) AS v (profile, relation, privileges) ON v.profile = grant_access.profile AND v.relation = c.relname
+        WHERE e.extname = 'auth_ext' AND c.relkind IN ('r', 'v')
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION auth.grant_access(regrole, text) IS
+    'Grants a role what a profile needs: application, listener, monitoring, fetcher or administrator. Call it again after an update, for what is new.';
+
 -- The log of events --------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION auth.invalidation_cursor() RETURNS text
@@ -975,7 +1035,7 @@ CREATE FUNCTION auth.update_privileges() RETURNS void
 AS $$
 DECLARE
     before constant jsonb := current_setting('auth_ext_update.privileges');
-    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.my_sessions()", "EXECUTE", "PUBLIC"], ["auth.end_my_session(text)", "EXECUTE", "PUBLIC"], ["auth.end_my_other_sessions()", "EXECUTE", "PUBLIC"], ["auth.user_id_bigint()", "EXECUTE", "PUBLIC"], ["auth.roles()", "EXECUTE", "PUBLIC"], ["auth.try_authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.require_recent(interval, text)", "EXECUTE", "PUBLIC"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.sessions", "SELECT", "pg_database_owner"], ["auth.session_issuers", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
+    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.my_sessions()", "EXECUTE", "PUBLIC"], ["auth.end_my_session(text)", "EXECUTE", "PUBLIC"], ["auth.end_my_other_sessions()", "EXECUTE", "PUBLIC"], ["auth.user_id_bigint()", "EXECUTE", "PUBLIC"], ["auth.roles()", "EXECUTE", "PUBLIC"], ["auth.try_authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.require_recent(interval, text)", "EXECUTE", "PUBLIC"], ["auth.health()", "EXECUTE", "pg_monitor"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.sessions", "SELECT", "pg_database_owner"], ["auth.session_issuers", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
     object record;
     command text;
     initial aclitem[];
@@ -1020,3 +1080,22 @@ $$;
 SELECT auth.update_privileges();
 DROP FUNCTION auth.update_privileges();
 DROP FUNCTION auth.update_objects();
+
+-- health() keeps what the administrator granted on it. Only this grant counts as the extension's own, which pg_dump leaves out.
+DO $$
+DECLARE
+    initial aclitem[] := (
+        SELECT i.initprivs FROM pg_catalog.pg_init_privs AS i
+        WHERE i.objoid OPERATOR(pg_catalog.=) 'auth.health()'::pg_catalog.regprocedure
+          AND i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass);
+BEGIN
+    GRANT EXECUTE ON FUNCTION auth.health() TO pg_monitor;
+    UPDATE pg_catalog.pg_init_privs AS i
+    SET initprivs = pg_catalog.array_append(
+        initial,
+        (SELECT pg_catalog.makeaclitem('pg_monitor'::pg_catalog.regrole, p.proowner, 'EXECUTE', false)
+         FROM pg_catalog.pg_proc AS p WHERE p.oid OPERATOR(pg_catalog.=) i.objoid))
+    WHERE i.objoid OPERATOR(pg_catalog.=) 'auth.health()'::pg_catalog.regprocedure
+      AND i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND initial IS NOT NULL;
+END
+$$;

@@ -390,6 +390,9 @@ GRANT EXECUTE ON FUNCTION
     auth.user_id_bigint(), auth.roles(), auth.try_authenticate(text, text), auth.require_recent(interval, text)
     TO PUBLIC;
 
+-- Whoever watches the server watches this, too: what profile monitoring of grant_access has.
+GRANT EXECUTE ON FUNCTION auth.health() TO pg_monitor;
+
 -- pg_dump reads what is dumped as whoever runs it, and locks the rest: the owner of the database needs no more than this.
 GRANT SELECT ON TABLE
     auth.issuers, auth.signing_key_store, auth.attached_tables, auth.user_history, auth.user_floor, auth.revoked_tokens,

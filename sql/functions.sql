@@ -459,6 +459,66 @@ $$;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
 
+-- Access ------------------------------------------------------------------------------------------
+
+-- As the extension's owner, since nobody else could grant. Whoever may call this can make anybody an administrator.
+CREATE FUNCTION auth.grant_access(grantee regrole, profile text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    names name[] := CASE profile
+        WHEN 'application' THEN ARRAY[
+            'issue_jwt', 'refresh_jwt', 'revoke_jwt',
+            'open_session', 'refresh_session', 'list_sessions', 'end_session',
+            'issue_one_time_token', 'validate_one_time_token', 'consume_one_time_token',
+            'issue_sso_token', 'exchange_sso_token', 'complete_sso',
+            'create_api_key', 'verify_api_key', 'check_api_key', 'revoke_api_key',
+            'session_version', 'bump_session_version', 'receive_security_event']
+        WHEN 'listener' THEN ARRAY['invalidation_cursor', 'invalidations_since']
+        WHEN 'monitoring' THEN ARRAY['health', 'statistics', 'activity']
+        WHEN 'fetcher' THEN ARRAY['jwks_sources', 'refresh_jwks', 'invalidation_cursor', 'invalidations_since']
+        WHEN 'administrator' THEN ARRAY[]::name[]
+    END;
+    command text;
+BEGIN
+    IF names IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'unknown profile',
+            HINT = 'There are application, listener, monitoring, fetcher and administrator.';
+    ELSIF NOT EXISTS (SELECT FROM pg_authid AS r WHERE r.oid = grantee) OR grantee IS NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'grantee is no role';
+    END IF;
+    FOR command IN
+        SELECT format('GRANT EXECUTE ON FUNCTION %s TO %s', p.oid::regprocedure, grantee)
+        FROM pg_extension AS e
+        JOIN pg_depend AS d
+            ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass
+        JOIN pg_proc AS p ON p.oid = d.objid
+        WHERE e.extname = 'auth_ext'
+          AND CASE
+                  WHEN profile <> 'administrator' THEN p.proname = ANY (names)
+                  -- What only PostgreSQL calls is nobody's to execute.
+                  ELSE p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype, 'internal'::regtype)
+              END
+        UNION ALL
+        SELECT format('GRANT %s ON TABLE %s TO %s', v.privileges, c.oid::regclass, grantee)
+        FROM pg_extension AS e
+        JOIN pg_depend AS d
+            ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+        JOIN pg_class AS c ON c.oid = d.objid
+        JOIN (VALUES
+            ('administrator', 'issuers'::name, 'SELECT, INSERT, UPDATE, DELETE'),
+            ('monitoring', 'activity', 'SELECT')
+        ) AS v (profile, relation, privileges) ON v.profile = grant_access.profile AND v.relation = c.relname
+        WHERE e.extname = 'auth_ext' AND c.relkind IN ('r', 'v')
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION auth.grant_access(regrole, text) IS
+    'Grants a role what a profile needs: application, listener, monitoring, fetcher or administrator. Call it again after an update, for what is new.';
+
 -- The log of events --------------------------------------------------------------------------------
 
 CREATE FUNCTION auth.invalidation_cursor() RETURNS text

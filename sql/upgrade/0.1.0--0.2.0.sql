@@ -238,3 +238,24 @@ CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+
+-- @privileges
+
+-- health() keeps what the administrator granted on it. Only this grant counts as the extension's own, which pg_dump leaves out.
+DO $$
+DECLARE
+    initial aclitem[] := (
+        SELECT i.initprivs FROM pg_catalog.pg_init_privs AS i
+        WHERE i.objoid OPERATOR(pg_catalog.=) 'auth.health()'::pg_catalog.regprocedure
+          AND i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass);
+BEGIN
+    GRANT EXECUTE ON FUNCTION auth.health() TO pg_monitor;
+    UPDATE pg_catalog.pg_init_privs AS i
+    SET initprivs = pg_catalog.array_append(
+        initial,
+        (SELECT pg_catalog.makeaclitem('pg_monitor'::pg_catalog.regrole, p.proowner, 'EXECUTE', false)
+         FROM pg_catalog.pg_proc AS p WHERE p.oid OPERATOR(pg_catalog.=) i.objoid))
+    WHERE i.objoid OPERATOR(pg_catalog.=) 'auth.health()'::pg_catalog.regprocedure
+      AND i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND initial IS NOT NULL;
+END
+$$;
