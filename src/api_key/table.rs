@@ -237,7 +237,7 @@ impl ApiKeys {
     fn is_active(&self) -> String {
         match &self.active_column {
             Some(column) => format!("(k.{} IS TRUE)", quote_identifier(column)),
-            None => "true".to_owned(),
+            None => "true::pg_catalog.bool".to_owned(),
         }
     }
 

@@ -33,9 +33,6 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
         Ok(Err(error)) => raise(error),
         // An error of PostgreSQL, or one that was raised before, goes on as it is.
         Err(payload) if payload.is::<CaughtError>() || payload.is::<ErrorReportWithLevel>() => {
-            if let Some(CaughtError::PostgresError(report)) = payload.downcast_ref() {
-                log_hook::passes_on(report.message());
-            }
             leave_out_context();
             std::panic::resume_unwind(payload)
         }

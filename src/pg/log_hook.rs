@@ -1,17 +1,18 @@
-//! Keeps the statements of our calls out of the server log.
+//! Keeps tokens, keys and secrets that stand in statements out of the server log.
 
-use core::ffi::{CStr, c_char};
-use std::cell::{Cell, RefCell};
+use core::ffi::{CStr, c_char, c_int};
+use std::cell::Cell;
 
 use pgrx::prelude::*;
 
 use crate::error::DOMAIN;
 
+// Nothing here is dropped: PostgreSQL logs to the very end of a process.
 thread_local! {
     /// How many of our calls are running: what PostgreSQL logs meanwhile (a lock wait, say) is about them.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// The message of PostgreSQL's own error that last ended one of our calls (a lock timeout, say).
-    static PASSED_ON: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// When the client sent what our last call was part of.
+    static CALLED_IN: Cell<pg_sys::TimestampTz> = const { Cell::new(0) };
     static NEXT: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
 
@@ -21,6 +22,7 @@ pub struct Inside(());
 /// One of our calls begins.
 pub fn enter() -> Inside {
     DEPTH.set(DEPTH.get().saturating_add(1));
+    CALLED_IN.set(message_came());
     Inside(())
 }
 
@@ -30,9 +32,10 @@ impl Drop for Inside {
     }
 }
 
-/// An error of PostgreSQL ends one of our calls, and is reported later, outside of it.
-pub fn passes_on(message: &str) {
-    PASSED_ON.replace(Some(message.to_owned()));
+/// When the client's message came that is being worked on.
+fn message_came() -> pg_sys::TimestampTz {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
 }
 
 /// Installs the hook, once in a backend.
@@ -40,33 +43,84 @@ pub fn init() {
     // SAFETY: _PG_init runs once in a backend, which has one thread; the hook that was there is kept.
     unsafe {
         NEXT.set(pg_sys::emit_log_hook);
-        pg_sys::emit_log_hook = Some(hide_statement);
+        pg_sys::emit_log_hook = Some(hide);
     }
 }
 
-/// The statement that failed may hold a token or a key as a literal: `log_min_error_statement` would
-/// write it to the server log, and so would a PL/pgSQL context. Errors of our calls go there without both.
+/// PostgreSQL would write the statement of an error to the log (`log_min_error_statement`), and those of others who took
+/// part in a deadlock; PL/pgSQL adds to the CONTEXT what it runs.
+///
+/// The statement is hidden when one of our calls runs, when one has run in the same message of the client (what fails at the
+/// COMMIT, or after a call, may hold a literal), and when its text names one of our functions or holds a token: it may have failed
+/// before the call. Contexts, queries of functions, and details for the log go only where their own text may hold something.
 #[pg_guard]
-unsafe extern "C-unwind" fn hide_statement(error: *mut pg_sys::ErrorData) {
-    // SAFETY: PostgreSQL passes a valid ErrorData, whose texts are NULL or NUL-terminated strings.
+unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
+    // SAFETY: PostgreSQL passes a valid ErrorData, whose texts are NULL or NUL-terminated strings, as is debug_query_string.
     unsafe {
         if let Some(error) = error.as_mut() {
-            let is = |text: *const c_char, ours: &[u8]| {
-                !text.is_null() && CStr::from_ptr(text).to_bytes() == ours
+            let ours = DEPTH.get() > 0 || is_our_domain(error.domain);
+            let holds = |text: *const c_char| {
+                !text.is_null() && (ours || may_hold_a_secret(CStr::from_ptr(text).to_bytes()))
             };
-            let passed_on = PASSED_ON.take();
-            if DEPTH.get() > 0
-                || is(error.domain, DOMAIN.as_bytes())
-                || passed_on.is_some_and(|message| is(error.message, message.as_bytes()))
-            {
-                error.hide_stmt = true;
-                error.hide_ctx = true;
-                // Of a deadlock: the statements of all who took part.
+            error.hide_stmt |= ours
+                || (is_with_statement(error.elevel)
+                    && !pg_sys::debug_query_string.is_null()
+                    && (CALLED_IN.get() == message_came() || holds(pg_sys::debug_query_string)));
+            error.hide_ctx |= holds(error.context);
+            if holds(error.detail_log) {
                 error.detail_log = core::ptr::null_mut();
+            }
+            if holds(error.internalquery) {
+                error.internalquery = core::ptr::null_mut();
+                error.internalpos = 0;
             }
         }
         if let Some(next) = NEXT.get() {
             next(error);
         }
     }
+}
+
+unsafe fn is_our_domain(domain: *const c_char) -> bool {
+    // SAFETY: NULL or a NUL-terminated string, as the caller says.
+    !domain.is_null() && unsafe { CStr::from_ptr(domain) }.to_bytes() == DOMAIN.as_bytes()
+}
+
+/// Would PostgreSQL write the statement behind a message of that level? (`is_log_level_output`)
+fn is_with_statement(level: c_int) -> bool {
+    // SAFETY: reads a variable of the backend.
+    let least = unsafe { pg_sys::log_min_error_statement };
+    let is = |constant: u32| c_int::try_from(constant) == Ok(level);
+    is(pg_sys::LOG) || is(pg_sys::LOG_SERVER_ONLY) || level >= least
+}
+
+/// The functions that take a secret.
+const TAKE_SECRETS: &[&[u8]] = &[
+    b"verify_jwt",
+    b"check_jwt",
+    b"decode_jwt",
+    b"refresh_jwt",
+    b"revoke_jwt",
+    b"exchange_sso_token",
+    b"complete_sso",
+    b"one_time_token",
+    b"api_key",
+    b"authenticate",
+    b"import_signing_key",
+    b"import_jwks",
+    b"refresh_jwks",
+    b"export_keys",
+    b"import_keys",
+    b"refresh_session",
+    b"receive_security_event",
+];
+
+/// Does the text name one of our functions that take a secret, or hold what looks like a token?
+fn may_hold_a_secret(text: &[u8]) -> bool {
+    let is_at = |at: usize, what: &[u8]| {
+        text.get(at..at + what.len())
+            .is_some_and(|there| there.eq_ignore_ascii_case(what))
+    };
+    // Every token begins with `{"` in base64url.
+    (0..text.len()).any(|at| is_at(at, b"eyJ") || TAKE_SECRETS.iter().any(|name| is_at(at, name)))
 }

@@ -1,0 +1,498 @@
+//! Whatever PostgreSQL is told to print of statements, plans and parameters, nothing that our functions run holds a secret.
+//!
+//! The secrets come from a table and go into one, so that the caller's own statements don't hold them either.
+
+use std::sync::mpsc::Receiver;
+
+use auth_ext_tests::{App, Ask, Client, Cluster, DbError, shared};
+
+/// All that prints, and all of it. A parameter that this major has not is passed over.
+const SHOUT: &[&str] = &[
+    "client_min_messages = debug5",
+    "debug_print_parse = on",
+    "debug_print_rewritten = on",
+    "debug_print_plan = on",
+    "log_statement = 'all'",
+    "log_min_duration_statement = 0",
+    "log_parameter_max_length = -1",
+    "log_parameter_max_length_on_error = -1",
+    "log_executor_stats = on",
+    "auto_explain.log_min_duration = 0",
+    "auto_explain.log_nested_statements = on",
+    "auto_explain.log_analyze = on",
+    "auto_explain.log_verbose = on",
+    "auto_explain.log_buffers = on",
+    "auto_explain.log_wal = on",
+    "auto_explain.log_triggers = on",
+    "auto_explain.log_settings = on",
+    "auto_explain.log_parameter_max_length = -1",
+];
+
+/// What is called: a name, and its query, whose `{name}` is a value that was put in or came out before.
+/// What comes out is kept under the name. Refusals are as welcome as answers.
+const CALLS: &[(&str, &str)] = &[
+    (
+        "created",
+        "auth.create_signing_key(alg => 'HS512', kid => 'created')",
+    ),
+    (
+        "created_ec",
+        "auth.create_signing_key(alg => 'ES384', kid => 'created_ec')",
+    ),
+    ("rotated", "auth.rotate_signing_key()"),
+    (
+        "imported",
+        "auth.import_signing_key({hmac}, 'HS256', kid => 'imported')",
+    ),
+    (
+        "taken",
+        "auth.import_signing_key({hmac}, 'HS256', kid => 'imported')",
+    ),
+    (
+        "weak",
+        "auth.import_signing_key({hmac}, 'HS512', kid => 'weak')",
+    ),
+    ("imported_jwk", "auth.import_signing_key({jwk}, 'HS256')"),
+    ("imported_pem", "auth.import_signing_key({pem}, 'RS256')"),
+    (
+        "jwks",
+        "(SELECT count(*) FROM auth.import_jwks(({jwks})::jsonb, 'other'))",
+    ),
+    ("activated", "auth.activate_signing_key('imported')"),
+    (
+        "token",
+        "auth.issue_jwt('41', claims => '{\"role\":\"x\"}', device => '{\"a\":1}')",
+    ),
+    ("gone", "auth.issue_jwt('42')"),
+    ("verified", "auth.verify_jwt({token})"),
+    ("checked", "auth.check_jwt({token})"),
+    ("checked_device", "auth.check_jwt({token}, '{\"a\":2}')"),
+    ("claims", "auth.verify_jwt_claims({token})"),
+    ("decoded", "auth.decode_jwt({token})"),
+    ("forged", "auth.verify_jwt({forged})"),
+    ("forged_checked", "auth.check_jwt({forged})"),
+    ("authenticated", "auth.authenticate({token})"),
+    ("for_session", "auth.authenticate({token}, 'session')"),
+    ("who", "auth.user_id() || auth.role() || auth.jwt()"),
+    ("not_authenticated", "auth.authenticate({forged})"),
+    (
+        "headers",
+        "set_config('request.headers', json_build_object('authorization', 'Bearer ' || {token})::text, false) IS NULL",
+    ),
+    ("request", "auth.pre_request()"),
+    ("logged_out", "auth.logout()"),
+    ("refreshed", "auth.refresh_jwt({token}, '{\"a\":1}')"),
+    ("refreshed_again", "auth.refresh_jwt({token})"),
+    ("revoked", "auth.revoke_jwt({refreshed})"),
+    ("revoked_again", "auth.verify_jwt({refreshed})"),
+    ("bumped", "auth.bump_session_version('42')"),
+    ("ended", "auth.verify_jwt({gone})"),
+    ("sso", "auth.issue_sso_token('41')"),
+    ("handoff", "auth.exchange_sso_token({sso}, 'app')"),
+    ("handoff_again", "auth.exchange_sso_token({sso}, 'app')"),
+    (
+        "of_handoff",
+        "(SELECT token FROM auth.complete_sso({handoff}))",
+    ),
+    (
+        "completed_again",
+        "(SELECT token FROM auth.complete_sso({handoff}))",
+    ),
+    ("mail", "auth.issue_one_time_token('41', 'password_reset')"),
+    (
+        "validated",
+        "auth.validate_one_time_token({mail}, 'password_reset')",
+    ),
+    (
+        "consumed",
+        "auth.consume_one_time_token({mail}, 'password_reset')",
+    ),
+    (
+        "consumed_again",
+        "auth.consume_one_time_token({mail}, 'password_reset')",
+    ),
+    (
+        "api_key",
+        "(SELECT key FROM auth.create_api_key('41', 'ci'))",
+    ),
+    ("api_key_print", "auth.api_key_fingerprint({api_key})"),
+    ("api_key_verified", "auth.verify_api_key({api_key})"),
+    ("api_key_checked", "auth.check_api_key({api_key})"),
+    ("old_key", "auth.verify_api_key({old_key})"),
+    ("unknown_key", "auth.check_api_key({unknown_key})"),
+    ("by_key", "auth.authenticate_api_key({api_key}, 'session')"),
+    ("who_by_key", "auth.user_id() || auth.jwt()"),
+    (
+        "api_key_ended",
+        "auth.revoke_api_key((SELECT id FROM keys WHERE name = 'ci'))",
+    ),
+    ("api_key_refused", "auth.verify_api_key({api_key})"),
+    (
+        "session",
+        "(SELECT refresh_token FROM auth.open_session('41', '{\"a\":1}', 'phone', claims => '{\"role\":\"y\"}'))",
+    ),
+    (
+        "session_access",
+        "(SELECT access_token FROM auth.refresh_session({session}))",
+    ),
+    (
+        "session_next",
+        "(SELECT refresh_token FROM auth.refresh_session({session}))",
+    ),
+    ("session_unknown", "auth.refresh_session({unknown_key})"),
+    ("session_verified", "auth.verify_jwt({session_access})"),
+    (
+        "session_identity",
+        "auth.try_authenticate({session_access})",
+    ),
+    (
+        "sessions",
+        "(SELECT string_agg(s::text, ' ') FROM auth.list_sessions('41') AS s)",
+    ),
+    (
+        "session_ended",
+        "(SELECT bool_or(auth.end_session(s.session_id)) FROM auth.list_sessions('41') AS s)",
+    ),
+    ("session_refused", "auth.refresh_session({session_next})"),
+    ("tried", "auth.try_authenticate({token})"),
+    ("tried_forged", "auth.try_authenticate({forged})"),
+    ("health", "auth.health()"),
+    ("pruned", "auth.prune()"),
+];
+
+/// What of it is secret, beside the octets of the keys.
+const SECRET: &[&str] = &[
+    "hmac",
+    "jwk",
+    "pem",
+    "jwks",
+    "old_key",
+    "unknown_key",
+    "token",
+    "gone",
+    "refreshed",
+    "sso",
+    "handoff",
+    "of_handoff",
+    "mail",
+    "api_key",
+    "session",
+    "session_access",
+    "session_next",
+];
+
+struct Sweep<'c> {
+    quiet: Client,
+    loud: Client,
+    heard: Receiver<DbError>,
+    cluster: &'c Cluster,
+}
+
+impl<'c> Sweep<'c> {
+    fn new(cluster: &'c Cluster, app: &App<'_>) -> Self {
+        let mut quiet = app.connect();
+        quiet.run(
+            "SET log_min_duration_statement = -1; SET log_statement = 'none'; SET log_min_messages = panic;
+             CREATE TABLE kept (name text PRIMARY KEY, value text)",
+        );
+        let (mut loud, heard) = cluster.connect_with_notices(&app.db);
+        let _ = loud.batch_execute("LOAD 'auto_explain'");
+        for setting in SHOUT {
+            let _ = loud.batch_execute(&format!("SET {setting}"));
+        }
+        Self {
+            quiet,
+            loud,
+            heard,
+            cluster,
+        }
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        self.quiet
+            .rows("INSERT INTO kept VALUES ($1, $2)", &[&name, &value]);
+    }
+
+    fn call(&mut self, name: &str, expression: &str) {
+        let mut sql = expression.to_owned();
+        while let Some((before, rest)) = sql.split_once('{')
+            && let Some((value, after)) = rest.split_once('}')
+            && value.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        {
+            sql =
+                format!("{before}(SELECT k.value FROM kept AS k WHERE k.name = '{value}'){after}");
+        }
+        let sql = format!("INSERT INTO kept SELECT '{name}', ({sql})::text ON CONFLICT DO NOTHING");
+        if let Err(error) = self.loud.batch_execute(&sql) {
+            let error = error.as_db_error().unwrap();
+            assert_ne!(error.code().code(), "42883", "{sql}: {error:?}");
+            assert_ne!(error.code().code(), "42601", "{sql}: {error:?}");
+        }
+    }
+
+    /// What the server has logged, counted or told the client.
+    fn said(&mut self) -> String {
+        let mut said = self.cluster.log();
+        for notice in self.heard.try_iter() {
+            said.push_str(&format!(
+                "\n{} {} {} {}",
+                notice.message(),
+                notice.detail().unwrap_or(""),
+                notice.hint().unwrap_or(""),
+                notice.where_().unwrap_or("")
+            ));
+        }
+        if let Ok(rows) = self
+            .quiet
+            .query("SELECT query FROM pg_stat_statements", &[])
+        {
+            said.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+        }
+        said
+    }
+
+    fn secrets(&mut self) -> Vec<(String, Vec<u8>)> {
+        let mut secrets = Vec::new();
+        for name in SECRET {
+            let sql = "SELECT value FROM kept WHERE name = $1";
+            let value: Option<String> = self.quiet.one(sql, &[name]);
+            let value = value.unwrap_or_else(|| panic!("{name} did not come out"));
+            secrets.push(((*name).to_owned(), value.into_bytes()));
+        }
+        let octets = "SELECT kid, secret FROM auth.signing_secrets";
+        for row in self.quiet.rows(octets, &[]) {
+            secrets.push((row.get(0), row.get(1)));
+        }
+        secrets
+    }
+}
+
+/// Parts of a secret that nothing else has: of a token not its header, of an API key not what its row has in the open, of an
+/// elliptic key in PKCS#8 not the public point behind the private octets.
+fn parts(secret: &[u8]) -> Vec<&[u8]> {
+    const LENGTH: usize = 15;
+    let is_der = secret.starts_with(&[0x30]) && secret.iter().any(|b| !b.is_ascii());
+    let from = match secret.len() {
+        length @ ..250 if is_der => vec![length / 3],
+        length => vec![length / 3, length / 2, length - LENGTH],
+    };
+    from.into_iter()
+        .filter_map(|from| secret.get(from..from + LENGTH))
+        .collect()
+}
+
+/// Every way in which the octets may be printed.
+fn spellings(octets: &[u8]) -> Vec<String> {
+    let join = |each: &dyn Fn(&u8) -> String, between: &str| {
+        octets.iter().map(each).collect::<Vec<_>>().join(between)
+    };
+    let mut spellings = vec![
+        join(&|b| format!("{b:02x}"), ""),
+        join(&|b| format!("{b:02X}"), ""),
+        // A Const in a printed plan.
+        join(&|b| b.cast_signed().to_string(), " "),
+        join(&u8::to_string, " "),
+        join(&u8::to_string, ", "),
+        join(&|b| format!("\\{b:03o}"), ""),
+        join(&|b| format!("\\\\{b:03o}"), ""),
+        join(
+            &|b| match b {
+                b'\\' => "\\\\".to_owned(),
+                32..=126 => char::from(*b).to_string(),
+                _ => format!("\\{b:03o}"),
+            },
+            "",
+        ),
+        // encode(…, 'escape')
+        join(
+            &|b| match b {
+                b'\\' => "\\\\".to_owned(),
+                1..=127 => char::from(*b).to_string(),
+                _ => format!("\\{b:03o}"),
+            },
+            "",
+        ),
+    ];
+    if let Ok(text) = str::from_utf8(octets) {
+        spellings.push(text.to_owned());
+    }
+    // Wherever the octets stand in what was encoded: whole groups of three at each offset.
+    for offset in 0..3 {
+        let group = octets.get(offset..offset + 12).unwrap();
+        for url in [false, true] {
+            spellings.push(base64(group, url));
+        }
+    }
+    spellings
+}
+
+fn base64(octets: &[u8], url: bool) -> String {
+    let digit = |n: u32| match n & 63 {
+        n @ 0..26 => b'A' + u8::try_from(n).unwrap(),
+        n @ 26..52 => b'a' + u8::try_from(n - 26).unwrap(),
+        n @ 52..62 => b'0' + u8::try_from(n - 52).unwrap(),
+        62 => {
+            if url {
+                b'-'
+            } else {
+                b'+'
+            }
+        }
+        _ => {
+            if url {
+                b'_'
+            } else {
+                b'/'
+            }
+        }
+    };
+    let groups = octets.chunks_exact(3).flat_map(|group| {
+        let bits = group.iter().fold(0, |bits, b| bits << 8 | u32::from(*b));
+        [18, 12, 6, 0].map(|shift| char::from(digit(bits >> shift)))
+    });
+    groups.collect()
+}
+
+fn preloaded() -> &'static str {
+    let available =
+        "SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'";
+    match shared().connect("postgres").one::<i64>(available, &[]) {
+        0 => "",
+        _ => "pg_stat_statements",
+    }
+}
+
+#[test]
+fn the_spellings_are_those_of_postgresql() {
+    let mut a = shared().connect("postgres");
+    let octets: Vec<u8> = (0..15).map(|n| n * 17 + 3).collect();
+    for encoding in ["hex", "escape", "base64"] {
+        let encoded: String = a.one("SELECT encode($1::bytea, $2)", &[&octets, &encoding]);
+        assert!(
+            spellings(&octets)
+                .iter()
+                .any(|spelling| encoded.contains(spelling)),
+            "{encoding}: {encoded}"
+        );
+    }
+    // And a Const in a plan, where a caller puts one.
+    let (mut loud, heard) = shared().connect_with_notices("postgres");
+    loud.run(
+        "SET client_min_messages = log; SET debug_print_plan = on; SET debug_pretty_print = off",
+    );
+    loud.rows(
+        "SELECT $1::bytea IS NULL, pg_sleep(0) WHERE length($1) > 3",
+        &[&octets],
+    );
+    loud.run("SELECT '\\x03142536475869' :: bytea");
+    let printed: String = heard
+        .try_iter()
+        .map(|notice| format!("{:?}", notice.detail()))
+        .collect();
+    assert!(printed.contains("3 20 37 54 71 88 105"), "{printed}");
+}
+
+#[test]
+fn no_function_lets_postgresql_print_what_is_secret() {
+    let cluster = Cluster::setup("plans")
+        .setting("shared_preload_libraries", preloaded())
+        .setting("log_min_messages", "debug5")
+        .setting("log_min_error_statement", "debug5")
+        .setting("log_error_verbosity", "verbose")
+        .setting("wal_level", "logical")
+        .start();
+    let app = App::new(&cluster, "plans");
+    let mut sweep = Sweep::new(&cluster, &app);
+    if !preloaded().is_empty() {
+        sweep.quiet.run("CREATE EXTENSION pg_stat_statements");
+    }
+    sweep.quiet.run(
+        "INSERT INTO auth.issuers (issuer, audience) VALUES ('other', '{a}');
+         CREATE TABLE keys (id text PRIMARY KEY, user_id bigint, name text, key_hash text, prefix text);
+         SELECT auth.attach_api_keys('keys');
+         CREATE TABLE octets AS SELECT md5(random()::text) AS a, md5(random()::text) AS b",
+    );
+    let random: String = sweep.quiet.one("SELECT a || b FROM octets", &[]);
+    sweep.put("hmac", &random);
+    sweep.put(
+        "jwk",
+        &format!(
+            r#"{{"kty":"oct","kid":"jwk","k":"{}"}}"#,
+            base64(random.as_bytes().get(3..51).unwrap(), true)
+        ),
+    );
+    sweep.put("pem", include_str!("../../jose/tests/keys/rsa.pkcs8.pem"));
+    sweep.put(
+        "jwks",
+        &format!(
+            r#"{{"keys":[{{"kty":"oct","k":"{}"}}]}}"#,
+            base64(random.as_bytes().get(6..54).unwrap(), true)
+        ),
+    );
+    let old = format!("rfs{}", random.chars().rev().collect::<String>());
+    sweep.put("old_key", &old);
+    sweep.put("unknown_key", &format!("rfs{}", random.get(5..60).unwrap()));
+    // Cost 4, so that the test is quick.
+    sweep.quiet.rows("INSERT INTO keys (id, user_id, name, prefix, key_hash) VALUES ('old', 41, 'old', left($1, 8), '$2b$04$' || repeat('a', 53))", &[&old]);
+    for (name, expression) in CALLS {
+        sweep.call(name, expression);
+        if *name == "gone" {
+            let token: String = sweep
+                .quiet
+                .one("SELECT value FROM kept WHERE name = 'token'", &[]);
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            sweep.put(
+                "forged",
+                &format!("{signed}.{}", signature.chars().rev().collect::<String>()),
+            );
+        }
+    }
+    let said = sweep.said();
+    for proof in [
+        "signing_key_store",
+        ":constvalue",
+        "Query Text",
+        "parse tree",
+    ] {
+        assert!(said.contains(proof), "the server says {proof}");
+    }
+    let secrets = sweep.secrets();
+    assert!(
+        secrets.len() >= SECRET.len() + 7,
+        "the keys' octets are there"
+    );
+    for (name, secret) in &secrets {
+        for part in parts(secret) {
+            for spelling in spellings(part) {
+                if let Some(at) = said.find(&spelling) {
+                    let from = said.floor_char_boundary(at.saturating_sub(600));
+                    panic!("{name}: {spelling} in {}", &said[from..at]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_function_with_a_secret_is_swept() {
+    let db = shared().database("swept");
+    let mut a = shared().connect(&db);
+    let takers = "
+        SELECT DISTINCT p.proname::text FROM pg_proc AS p
+        JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+        JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'auth_ext'
+        WHERE EXISTS (
+            SELECT FROM unnest(p.proargnames) AS a
+            WHERE a IN ('token', 'key', 'handoff', 'passphrase', 'bundle', 'jwks', 'refresh_token', 'access_token')
+        )";
+    for row in a.rows(takers, &[]) {
+        let name: String = row.get(0);
+        let call = format!("auth.{name}(");
+        assert!(
+            CALLS
+                .iter()
+                .any(|(_, expression)| expression.contains(&call)),
+            "{name} is swept"
+        );
+    }
+}
