@@ -9,9 +9,10 @@ use super::users::Users;
 use crate::attach::{Attached, Binding, Bindings};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
+use crate::pg::local::process_local;
 use crate::pg::probe::Probe;
 
-thread_local! {
+process_local! {
     static KEPT: RefCell<Option<Rc<Attached<Users>>>> = const { RefCell::new(None) };
 }
 

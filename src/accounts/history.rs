@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use super::users::Users;
 use crate::invalidation;
 use crate::pg::catalog::Relation;
+use crate::pg::local::process_local;
 use crate::pg::plan::{Plan, Sees, query};
 use crate::pg::{acting::ActingAs, catalog, clock, transaction};
 
@@ -19,7 +20,7 @@ struct Plans {
     bumped_at: Plan,
 }
 
-thread_local! {
+process_local! {
     static PLANS: Plans = Plans {
         remember: Plan::prepare(
             "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)

@@ -21,11 +21,12 @@ use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::catalog;
+use crate::pg::local::process_local;
 use crate::pg::transaction::{self, TransactionId};
 use crate::pg::trigger_row::{RowPlace, TriggerRow};
 use crate::settings;
 
-thread_local! {
+process_local! {
     static REASON: RefCell<Option<Reason>> = const { RefCell::new(None) };
     static UPDATED: Cell<Option<(TransactionId, RowPlace)>> = const { Cell::new(None) };
     static MOVED: RefCell<HashMap<String, State>> = RefCell::default();

@@ -9,8 +9,9 @@ use super::table::{ApiKeys, TimeColumn};
 use crate::attach::{Attached, Binding, Bindings};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
+use crate::pg::local::process_local;
 
-thread_local! {
+process_local! {
     static KEPT: RefCell<Option<Rc<Attached<ApiKeys>>>> = const { RefCell::new(None) };
 }
 

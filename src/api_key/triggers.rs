@@ -10,9 +10,10 @@ use super::table::{ApiKeys, KeyRow};
 use crate::attach::{as_it_is, exhausted, is_bump, raised};
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
+use crate::pg::local::process_local;
 use crate::pg::trigger_row::TriggerRow;
 
-thread_local! {
+process_local! {
     static REVOKING: Cell<bool> = const { Cell::new(false) };
 }
 

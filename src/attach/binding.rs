@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::thread::LocalKey;
 
 use jose::UnixMicros;
 use pgrx::datum::TimestampWithTimeZone;
@@ -11,6 +10,7 @@ use pgrx::prelude::*;
 use super::id::IdType;
 use super::table::TRIGGER_PREFIX;
 use crate::error::{Error, Result};
+use crate::pg::local::{Local, process_local};
 use crate::pg::row::Row;
 use crate::pg::watch::{Watch, Watched};
 use crate::pg::{catalog, clock, scan};
@@ -21,7 +21,7 @@ pub struct Bindings {
     api_keys: Option<Binding>,
 }
 
-thread_local! {
+process_local! {
     static KEPT: Watched<Bindings> = Watched::new(true);
 }
 
@@ -91,7 +91,7 @@ enum State<T> {
 }
 
 /// Where a backend keeps an [`Attached`].
-pub type Kept<T> = LocalKey<RefCell<Option<Rc<Attached<T>>>>>;
+pub type Kept<T> = Local<RefCell<Option<Rc<Attached<T>>>>>;
 
 impl<T> Attached<T> {
     /// The table that `binding` picks, made by `resolve` once, until the bindings change.

@@ -11,6 +11,7 @@ use crate::pg::boundary;
 use crate::pg::carrier::{self, Scope};
 use crate::pg::clock;
 use crate::pg::hooks::{self, Statement};
+use crate::pg::local::process_local;
 use crate::pg::transaction;
 
 /// Hides the session's identity for a transaction that has none.
@@ -25,7 +26,7 @@ struct Memo {
     asked: Option<(Statement, bool)>,
 }
 
-thread_local! {
+process_local! {
     static MEMO: RefCell<Memo> = RefCell::default();
 }
 

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use super::cursor::{Cursor, Origin};
 use crate::pg::acting::ActingAs;
+use crate::pg::local::process_local;
 use crate::pg::mvcc::{Mvcc, at_this_moment};
 use crate::pg::plan::{Plan, Sees};
 use crate::pg::{catalog, transaction, wal};
@@ -26,7 +27,7 @@ struct Plans {
     since: Plan,
 }
 
-thread_local! {
+process_local! {
     static PLANS: Plans = Plans {
         // Most transactions have one event; this takes half the time.
         write_one: Plan::prepare(

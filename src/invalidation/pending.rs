@@ -15,6 +15,7 @@ use pgrx::{
 
 use super::event::{CHANNEL, Event, FLUSH};
 use super::log;
+use crate::pg::local::process_local;
 use crate::pg::{notify, transaction};
 use crate::settings::{self, Notify};
 
@@ -58,7 +59,7 @@ pub fn init(ends: Ends) {
     let _ = ENDS.set(ends);
 }
 
-thread_local! {
+process_local! {
     static PENDING: RefCell<Pending> = RefCell::default();
 }
 

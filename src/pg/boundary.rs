@@ -6,10 +6,11 @@ use std::panic::AssertUnwindSafe;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::prelude::*;
 
+use super::local::process_local;
 use super::log_hook;
 use crate::error::{DOMAIN, Error, Result};
 
-thread_local! {
+process_local! {
     static PANIC_PLACE: RefCell<(String, u32)> = const { RefCell::new((String::new(), 0)) };
 }
 

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use std::cell::Cell;
 use std::ffi::CString;
 
+use super::local::process_local;
 use pgrx::prelude::*;
 
 /// Which value.
@@ -21,7 +22,7 @@ pub enum Scope {
 static TRANSACTION: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
 static SESSION: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
 
-thread_local! {
+process_local! {
     static GENERATION: Cell<u64> = const { Cell::new(0) };
     static SETTING: Cell<bool> = const { Cell::new(false) };
 }

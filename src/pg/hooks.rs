@@ -6,9 +6,10 @@
 use core::ffi::c_char;
 use std::cell::Cell;
 
+use super::local::process_local;
 use pgrx::prelude::*;
 
-thread_local! {
+process_local! {
     static STATEMENTS: Cell<u64> = const { Cell::new(0) };
     static ON_DISCARD_ALL: Cell<Option<OnDiscardAll>> = const { Cell::new(None) };
     static NEXT_RUN: Cell<pg_sys::ExecutorRun_hook_type> = const { Cell::new(None) };

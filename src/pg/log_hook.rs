@@ -5,10 +5,11 @@ use std::cell::Cell;
 
 use pgrx::prelude::*;
 
+use super::local::process_local;
 use crate::error::DOMAIN;
 
 // Nothing here is dropped: PostgreSQL logs to the very end of a process.
-thread_local! {
+process_local! {
     /// How many of our calls are running: what PostgreSQL logs meanwhile (a lock wait, say) is about them.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// When the client sent what our last call was part of.

@@ -15,6 +15,7 @@ pub mod heap;
 pub mod hooks;
 pub mod json;
 pub mod latch;
+pub mod local;
 pub mod log_hook;
 pub mod mvcc;
 pub mod names;

@@ -2,9 +2,10 @@
 
 use std::cell::UnsafeCell;
 
+use super::local::process_local;
 use pgrx::prelude::*;
 
-thread_local! {
+process_local! {
     /// The snapshot of the moment. PostgreSQL fills it in place, and leaves it as it is while no transaction that
     /// wrote anything has ended since: then taking it again costs next to nothing.
     static LATEST: UnsafeCell<pg_sys::SnapshotData> = UnsafeCell::new(pg_sys::SnapshotData {

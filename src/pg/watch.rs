@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::local::process_local;
 use pgrx::prelude::*;
 
 /// What is kept of some relations, until they change.
@@ -22,7 +23,7 @@ pub struct Watch {
     names_tables: bool,
 }
 
-thread_local! {
+process_local! {
     /// All that were made: for the callbacks.
     static WATCHES: RefCell<Vec<Rc<Watch>>> = const { RefCell::new(Vec::new()) };
 }

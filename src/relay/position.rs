@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use crate::invalidation::{self, Cursor, FLUSH, Of, Since, send};
 use crate::pg::acting::ActingAs;
+use crate::pg::local::process_local;
 use crate::pg::plan::{Plan, Sees, query, text};
 use crate::pg::{catalog, notify};
 
@@ -32,7 +33,7 @@ struct Plans {
     store: Plan,
 }
 
-thread_local! {
+process_local! {
     static PLANS: Plans = Plans {
         load: Plan::prepare("SELECT p.cursor FROM auth.relay_position AS p", &[]),
         store: Plan::prepare(

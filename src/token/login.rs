@@ -6,12 +6,13 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
+use crate::pg::local::process_local;
 use crate::pg::plan::{Plan, Sees};
 use crate::pg::probe::Looked;
 use crate::pg::{catalog, clock};
 use crate::trust::{self, Issuer};
 
-thread_local! {
+process_local! {
     static FIND: Plan = Plan::prepare(
         "SELECT s.issuer, s.user_id, s.expires_at, s.ended_at FROM auth.sessions AS s
          WHERE s.session_id OPERATOR(pg_catalog.=) $1",

@@ -14,6 +14,7 @@ use super::verify::{self, verify_signature};
 use crate::attach::{self, Bindings};
 use crate::error::Result;
 use crate::pg::json::Jsonb;
+use crate::pg::local::process_local;
 use crate::pg::snapshot::{self, Moment};
 use crate::settings;
 use crate::trust::{self, Issuer, Trust};
@@ -38,7 +39,7 @@ struct Answer {
     session: Rc<Session>,
 }
 
-thread_local! {
+process_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
 }
 

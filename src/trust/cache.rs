@@ -11,6 +11,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use super::restored::Restored;
 use super::stored::{ActiveKey, HeldKey, IssuerKeys, read_active_key, read_keys};
 use crate::error::{Error, Result, quoted};
+use crate::pg::local::process_local;
 use crate::pg::probe::Probe;
 use crate::pg::row::Row;
 use crate::pg::watch::Watched;
@@ -49,7 +50,7 @@ pub struct Trust {
     any_issued_at: bool,
 }
 
-thread_local! {
+process_local! {
     static KEPT: Watched<Trust> = Watched::new(false);
 }
 
