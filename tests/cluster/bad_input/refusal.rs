@@ -26,7 +26,12 @@ pub fn assert_a_refusal(error: &Error, call: &str, inputs: &[(&str, &str)]) {
         "22023" | "42501" => assert!(error.detail().is_none(), "{}", explained()),
         _ => panic!("{}", explained()),
     }
-    assert!(error.where_().is_none(), "{}", explained());
+    // What is written in PL/pgSQL names itself, and no statement.
+    let names_itself = |context: &str| {
+        context.starts_with("PL/pgSQL function auth.grant_access(regrole,text) line ")
+            && context.lines().count() == 1
+    };
+    assert!(error.where_().is_none_or(names_itself), "{}", explained());
     let told = told(error);
     assert!(
         told.len() < 4096,
