@@ -335,6 +335,16 @@ CREATE OR REPLACE FUNCTION auth.retire_signing_key(kid text, issuer text DEFAULT
 COMMENT ON FUNCTION auth.retire_signing_key(text, text, timestamptz) IS
     'From that moment on the key verifies nothing, in every session. False when there is no such key, or it had ended before.';
 
+CREATE OR REPLACE FUNCTION auth.export_keys(passphrase text, issuer text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'export_keys_wrapper';
+COMMENT ON FUNCTION auth.export_keys(text, text) IS
+    'The keys of an issuer, or of all, with their secrets, as a compact JWE under a passphrase of 12 characters or more. Pass it as a bind parameter.';
+
+CREATE OR REPLACE FUNCTION auth.import_keys(bundle text, passphrase text) RETURNS SETOF text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'import_keys_wrapper';
+COMMENT ON FUNCTION auth.import_keys(text, text) IS
+    'Takes in what export_keys made, all or nothing: the kids that have their secret now. Keys that are not here are made as verifying ones.';
+
 CREATE OR REPLACE FUNCTION auth.jwks(issuer text DEFAULT NULL) RETURNS jsonb
     LANGUAGE c AS 'MODULE_PATHNAME', 'jwks_wrapper';
 COMMENT ON FUNCTION auth.jwks(text) IS

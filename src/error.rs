@@ -58,6 +58,11 @@ impl Error {
         "the restore that the key came with is not complete",
         "Restore auth.revoking_issuers, auth.revoked_tokens, auth.session_issuers and auth.user_history of the same dump; SELECT restore_lacks FROM auth.health();",
     );
+    /// The extension's tables are those of an older version.
+    pub const NOT_UPDATED: Self = Self::NotSetUp(
+        "the extension of this database is older than its library",
+        "ALTER EXTENSION auth_ext UPDATE;",
+    );
     /// No users table is attached, or the attached one is gone.
     pub const NO_USERS: Self = Self::NotSetUp(
         "no users table is attached",

@@ -27,6 +27,7 @@ mod compact;
 mod device;
 mod fingerprint;
 mod json;
+mod jwe;
 mod key;
 mod keyset;
 mod members;
@@ -44,7 +45,8 @@ pub use compact::sign_compact;
 pub use device::{InvalidDevice, device_hash};
 pub use fingerprint::{digest, fingerprint};
 pub use key::{
-    KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey, export_jwk, import_jwks,
+    BundledKey, KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey, export_jwk,
+    import_jwks, open_keys, seal_keys,
 };
 pub use keyset::{KeySet, TrustedKey};
 pub use members::{member_names, without_members};

@@ -6,7 +6,7 @@ use jose::{Algorithm, KeyMaterial};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
-use super::{current, store};
+use super::{add, bundle, current, store};
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
@@ -34,7 +34,7 @@ fn algorithm(alg: Option<&str>) -> Result<Algorithm> {
 fn create_signing_key(issuer: Option<&str>, alg: Option<&str>, kid: Option<&str>) -> String {
     sql(|| {
         let alg = algorithm(alg)?;
-        store::add(&named(issuer)?, kid, &KeyMaterial::generate(alg)?)
+        add::add(&named(issuer)?, kid, &KeyMaterial::generate(alg)?)
     })
 }
 
@@ -48,7 +48,7 @@ fn import_signing_key(
     sql(|| {
         let alg = algorithm(alg)?;
         let material = KeyMaterial::import(required(key, "key")?, alg)?;
-        store::add(&named(issuer)?, kid, &material)
+        add::add(&named(issuer)?, kid, &material)
     })
 }
 
@@ -74,7 +74,7 @@ fn rotate_signing_key(issuer: Option<&str>, overlap: Option<Interval>) -> String
     sql(|| {
         let name = named(issuer)?;
         let overlap = overlap_micros(issuer, overlap)?;
-        let kid = store::add(
+        let kid = add::add(
             &name,
             None,
             &KeyMaterial::generate(store::signing_algorithm(&name)?)?,
@@ -109,6 +109,25 @@ fn retire_signing_key(
     at: Option<TimestampWithTimeZone>,
 ) -> bool {
     sql(|| store::retire(&named(issuer)?, required(kid, "kid")?, required(at, "at")?))
+}
+
+#[pg_extern(sql = false)]
+fn export_keys(passphrase: Option<&str>, issuer: Option<&str>) -> String {
+    sql(|| {
+        let issuer = issuer.map(|name| named(Some(name))).transpose()?;
+        bundle::export(required(passphrase, "passphrase")?, issuer.as_deref())
+    })
+}
+
+#[pg_extern(sql = false)]
+fn import_keys(bundle: Option<&str>, passphrase: Option<&str>) -> SetOfIterator<'static, String> {
+    let kids = sql(|| {
+        bundle::import(
+            required(bundle, "bundle")?,
+            required(passphrase, "passphrase")?,
+        )
+    });
+    SetOfIterator::new(kids)
 }
 
 #[pg_extern(sql = false)]

@@ -1,5 +1,7 @@
 //! Whom we trust: issuers, which are rows, and their keys, which functions make.
 
+mod add;
+mod bundle;
 mod cache;
 mod functions;
 mod restored;

@@ -4,11 +4,9 @@ use jose::{Algorithm, KeyMaterial};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use super::secrets;
 use crate::error::{self, Error, Result, quoted};
-use crate::invalidation::{self, Event};
+use crate::pg::catalog;
 use crate::pg::plan::{Sees, query, text};
-use crate::pg::{catalog, watch};
 
 /// A parameter that is NULL or a bigint.
 fn bigint(value: Option<i64>) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
@@ -16,11 +14,11 @@ fn bigint(value: Option<i64>) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
 }
 
 /// How the table of keys says what a key `k` has.
-struct Layout {
+pub struct Layout {
     /// Was it made or imported with its secret?
-    signs: &'static str,
+    pub signs: &'static str,
     /// Is the secret here?
-    has_secret: &'static str,
+    pub has_secret: &'static str,
 }
 
 const TODAY: Layout = Layout {
@@ -34,17 +32,19 @@ const BEFORE_UPDATE: Layout = Layout {
     has_secret: "(k.secret IS NOT NULL)",
 };
 
-fn layout() -> &'static Layout {
+/// That of the installed version.
+pub fn layout() -> &'static Layout {
     if is_updated() { &TODAY } else { &BEFORE_UPDATE }
 }
 
-fn is_updated() -> bool {
+/// Have secrets a table of their own?
+pub fn is_updated() -> bool {
     catalog::auth_relation(c"signing_secrets") != pg_sys::InvalidOid
 }
 
 /// Locks the issuer's row, so that two sessions cannot both find that no key is active yet, and nobody deletes or renames the
 /// issuer meanwhile.
-fn lock(issuer: &str) -> Result<()> {
+pub fn lock(issuer: &str) -> Result<()> {
     let locked = query(
         Sees::Transaction,
         "SELECT FROM auth.issuers WHERE issuer = $1 FOR NO KEY UPDATE",
@@ -58,145 +58,6 @@ fn lock(issuer: &str) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// A private RSA key of 8192 bits has less; a row of `auth.signing_secrets` has to fit in a page.
-const LONGEST_SECRET: usize = 5_000;
-
-/// Adds a key that was made or imported here. The first that can sign becomes the active one. A key that is here without its secret
-/// gets that back, and stays what it is.
-pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
-    let kid = match kid.or(material.kid.as_deref()) {
-        Some(kid) => kid.to_owned(),
-        None => material.default_kid()?,
-    };
-    if kid.is_empty() || kid.len() > 512 {
-        return Err(Error::Argument("a kid has 1 to 512 bytes".to_owned()));
-    }
-    if material
-        .secret
-        .as_ref()
-        .map_or(0, |secret| secret.expose().len())
-        > LONGEST_SECRET
-    {
-        return Err(Error::Argument(format!(
-            "a secret has at most {LONGEST_SECRET} bytes"
-        )));
-    }
-    // Judged before anything is written.
-    material.verifying_key()?;
-    material.signing_key()?;
-    lock(issuer)?;
-    if insert(issuer, &kid, material) {
-        if let Some(secret) = &material.secret {
-            if is_updated() {
-                secrets::put(issuer, &kid, secret);
-            }
-            activate_first(issuer, &kid);
-        }
-        return Ok(kid);
-    }
-    match (lacks_secret(issuer, &kid, material), &material.secret) {
-        (Lacks::ThisOne, Some(secret)) => {
-            secrets::put(issuer, &kid, secret);
-            watch::announce(catalog::auth_relation(c"signing_key_store"));
-            invalidation::record(Event::Issuer {
-                issuer: issuer.to_owned(),
-            });
-            Ok(kid)
-        }
-        (Lacks::Another, _) => Err(Error::Argument(format!(
-            "the key with kid {} lacks its secret, and this is another key",
-            quoted(&kid)
-        ))),
-        _ => Err(Error::Argument(format!(
-            "the issuer has a key with kid {} already",
-            quoted(&kid)
-        ))),
-    }
-}
-
-/// Inserts a key that is not the active one; false when its kid is taken.
-fn insert(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
-    query(
-        Sees::Transaction,
-        "UPDATE auth.signing_key_store SET active = false
-         WHERE issuer = $1 AND active AND verify_until <= clock_timestamp()",
-        &[text(issuer)],
-        |_| (),
-    );
-    let key = [
-        text(issuer),
-        text(kid),
-        text(material.algorithm.name()),
-        text(material.public_jwk.as_deref()),
-    ];
-    let secret = &material.secret;
-    let (sql, last) = if is_updated() {
-        (
-            "INSERT INTO auth.signing_key_store (issuer, kid, alg, public_jwk, signs, origin)
-             SELECT $1, $2, $3, $4::jsonb, $5, i.origin FROM auth.installation AS i
-             ON CONFLICT DO NOTHING RETURNING true",
-            (pg_sys::BOOLOID, secret.is_some().into_datum()),
-        )
-    } else {
-        (
-            "INSERT INTO auth.signing_key_store (issuer, kid, alg, public_jwk, secret)
-             VALUES ($1, $2, $3, $4::jsonb, $5) ON CONFLICT DO NOTHING RETURNING true",
-            (
-                pg_sys::BYTEAOID,
-                secret
-                    .as_ref()
-                    .and_then(|secret| secret.expose().into_datum()),
-            ),
-        )
-    };
-    let arguments: Vec<_> = key.into_iter().chain([last]).collect();
-    !query(Sees::Transaction, sql, &arguments, |_| ()).is_empty()
-}
-
-/// Makes the key the active one if the issuer has none.
-fn activate_first(issuer: &str, kid: &str) {
-    query(
-        Sees::Transaction,
-        "UPDATE auth.signing_key_store SET active = true
-         WHERE issuer = $1 AND kid = $2
-           AND NOT EXISTS (SELECT FROM auth.signing_key_store WHERE issuer = $1 AND active)",
-        &[text(issuer), text(kid)],
-        |_| (),
-    );
-}
-
-/// Is a kid that is taken one whose secret is missing?
-enum Lacks {
-    Nothing,
-    ThisOne,
-    Another,
-}
-
-/// An HMAC key has nothing that would tell it from another of its algorithm.
-fn lacks_secret(issuer: &str, kid: &str, material: &KeyMaterial) -> Lacks {
-    let Layout { signs, has_secret } = layout();
-    let same = query(
-        Sees::Transaction,
-        &format!(
-            "SELECT k.public_jwk IS NOT DISTINCT FROM $3::jsonb AND k.alg = $4
-             FROM auth.signing_key_store AS k
-             WHERE k.issuer = $1 AND k.kid = $2 AND {signs} AND NOT {has_secret}"
-        ),
-        &[
-            text(issuer),
-            text(kid),
-            text(material.public_jwk.as_deref()),
-            text(material.algorithm.name()),
-        ],
-        |row| row.get(1) == Some(true),
-    );
-    match same.first() {
-        None => Lacks::Nothing,
-        Some(true) => Lacks::ThisOne,
-        Some(false) => Lacks::Another,
-    }
 }
 
 /// Makes a key the active one; the former verifies for `overlap` microseconds more.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
-use jose::{Algorithm, KeyMaterial, Secret, SigningKey, TrustedKey, UnixMicros};
+use jose::{Algorithm, BundledKey, KeyMaterial, Secret, SigningKey, TrustedKey, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::restored::Restored;
@@ -122,6 +122,33 @@ pub fn read_active_key(issuer: &str) -> Result<Option<ActiveKey>> {
         key: signing,
         until: key.until,
     }))
+}
+
+/// The keys of an issuer, or of all, that have not ended and whose secrets are here.
+pub fn with_secrets(issuer: Option<&str>) -> Result<Vec<BundledKey>> {
+    let now = clock::now();
+    let mut stored = StoredKey::read_all();
+    stored.retain(|key| {
+        issuer.is_none_or(|issuer| key.issuer == issuer)
+            && key.until.is_none_or(|until| now < until)
+    });
+    stored.sort_by_cached_key(StoredKey::name);
+    let mut secrets = secrets::read(&stored.iter().map(StoredKey::name).collect());
+    let mut keys = Vec::new();
+    for mut key in stored {
+        let Some(secret) = secrets.remove(&key.name()) else {
+            continue;
+        };
+        key.secret = Some(secret);
+        let mut material = key.material(true)?;
+        material.kid = Some(key.kid);
+        keys.push(BundledKey {
+            issuer: Some(key.issuer),
+            until: key.until.map(|until| until.0.div_euclid(1_000_000)),
+            material,
+        });
+    }
+    Ok(keys)
 }
 
 /// A row of `auth.signing_key_store`.

@@ -127,6 +127,20 @@ const CALLS: &[(&str, &str)] = &[
         "auth.revoke_api_key((SELECT id FROM keys WHERE name = 'ci'))",
     ),
     ("api_key_refused", "auth.verify_api_key({api_key})"),
+    ("bundle", "auth.export_keys({passphrase})"),
+    (
+        "bundle_in",
+        "(SELECT string_agg(kid, ' ') FROM auth.import_keys({bundle}, {passphrase}) AS kid)",
+    ),
+    (
+        "bundle_wrong",
+        "(SELECT string_agg(kid, ' ') FROM auth.import_keys({bundle}, {hmac}) AS kid)",
+    ),
+    ("secrets_lost", "(SELECT count(*) FROM lose_secrets())"),
+    (
+        "bundle_back",
+        "(SELECT string_agg(kid, ' ') FROM auth.import_keys({bundle}, {passphrase}) AS kid)",
+    ),
     (
         "session",
         "(SELECT refresh_token FROM auth.open_session('41', '{\"a\":1}', 'phone', claims => '{\"role\":\"y\"}'))",
@@ -176,6 +190,8 @@ const SECRET: &[&str] = &[
     "of_handoff",
     "mail",
     "api_key",
+    "passphrase",
+    "bundle",
     "session",
     "session_access",
     "session_next",
@@ -410,10 +426,12 @@ fn no_function_lets_postgresql_print_what_is_secret() {
         "INSERT INTO auth.issuers (issuer, audience) VALUES ('other', '{a}');
          CREATE TABLE keys (id text PRIMARY KEY, user_id bigint, name text, key_hash text, prefix text);
          SELECT auth.attach_api_keys('keys');
+         CREATE FUNCTION lose_secrets() RETURNS SETOF int LANGUAGE sql AS 'DELETE FROM auth.signing_secrets RETURNING 1';
          CREATE TABLE octets AS SELECT md5(random()::text) AS a, md5(random()::text) AS b",
     );
     let random: String = sweep.quiet.one("SELECT a || b FROM octets", &[]);
     sweep.put("hmac", &random);
+    sweep.put("passphrase", &format!("correct {random} staple"));
     sweep.put(
         "jwk",
         &format!(

@@ -90,6 +90,12 @@ pub enum KeyError {
     /// RFC 7517 section 5.
     #[error("the document is not a JWKS: a JSON object with an array named keys")]
     NotAJwks,
+    /// RFC 7518 section 8.8 wants passphrases that cannot be guessed.
+    #[error("a passphrase has at least 12 characters")]
+    Passphrase,
+    /// Which of the two, nobody is told.
+    #[error("the bundle cannot be opened: another passphrase, or it was changed")]
+    Bundle,
     /// What is to be signed would be refused when verified.
     #[error("the token's payload is not a strict JSON object, or its kid or typ is unusable")]
     UnsignableToken,

@@ -3,6 +3,7 @@
 //! Everything enters as [`KeyMaterial`], which judges a key once and keeps it in one canonical
 //! form; [`VerifyingKey`] and [`SigningKey`] are that form made ready for use.
 
+mod bundle;
 mod confusion;
 mod curve;
 mod error;
@@ -17,6 +18,7 @@ mod secret;
 mod signing;
 mod verifying;
 
+pub use bundle::{BundledKey, open_keys, seal_keys};
 pub use error::KeyError;
 pub use jwks::{SkippedMember, export_jwk, import_jwks};
 pub use material::KeyMaterial;
