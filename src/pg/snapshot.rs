@@ -19,8 +19,13 @@ process_local! {
 pub fn latest() -> pg_sys::Snapshot {
     // SAFETY: a backend has one thread, and nobody else knows the cell. GetSnapshotData may be called wherever a
     // statement has a snapshot, as in every SQL function, and allocates the arrays on its first call. They stay as
-    // long as the backend.
-    LATEST.with(|latest| unsafe { pg_sys::GetSnapshotData(latest.get()) })
+    // long as the backend. PostgreSQL 18 asserts that whoever scans with a snapshot holds it: this one is held as long as
+    // nobody takes it anew. Copies count for themselves.
+    LATEST.with(|latest| unsafe {
+        let snapshot = pg_sys::GetSnapshotData(latest.get());
+        (*snapshot).active_count = 1;
+        snapshot
+    })
 }
 
 /// Makes what the running command has done so far visible to the next snapshot, as PostgreSQL's foreign-key checks do. (In

@@ -18,8 +18,8 @@ SELECT auth.authenticate(:'hs256', 'session') IS NOT NULL \g /dev/null
 SELECT set_config('request.jwt.claims', auth.jwt()::text, false) \g /dev/null
 SELECT format('CALL measure_scan(%L, %L)', :'how' || what, condition)
 FROM generate_series(1, :rounds) AS round, (VALUES
-    (1, 'plain', 'owner = auth.user_id()::bigint'),
-    (2, 'wrapped', 'owner = (SELECT auth.user_id())::bigint'),
+    (1, 'plain', 'owner = auth.user_id_bigint()'),
+    (2, 'wrapped', 'owner = (SELECT auth.user_id_bigint())'),
     (3, 'jsonb', 'owner = (current_setting(''request.jwt.claims'')::jsonb ->> ''sub'')::bigint')
 ) AS ways (n, what, condition)
 WHERE n < 3 OR (:'how' = 'scan ' AND round < 4)
