@@ -120,7 +120,8 @@ ALTER TABLE auth.sso_handoffs DROP CONSTRAINT sso_handoffs_issuer_fkey;
 -- No order of loading is sure, and a key that is there before the revocations would verify what was revoked. So each table
 -- that can end a token is dumped with one row more, which names the installation and the dump (pg_dump
 -- appends this text to its SELECT; its columns are all of the table's). A key of another installation verifies once one
--- dump's rows are in all of these tables: COPY loads a table's rows together or not at all.
+-- dump's rows are in all of these tables: COPY loads a table's rows together or not at all. auth.user_floor has no place for one: the time that it
+-- must have reached is in the row of auth.user_history.
 SELECT pg_catalog.pg_extension_config_dump('auth.revoking_issuers',
     'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
          FROM auth.installation AS i');
@@ -129,7 +130,7 @@ SELECT pg_catalog.pg_extension_config_dump('auth.revoked_tokens',
          '''', ''restored'', now(), ''infinity'' FROM auth.installation AS i');
 SELECT pg_catalog.pg_extension_config_dump('auth.user_history',
     'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database()),
-         ''-infinity'', 0 FROM auth.installation AS i');
+         coalesce(f.bumped_at, ''-infinity''), 0 FROM auth.installation AS i LEFT JOIN auth.user_floor AS f ON true');
 
 GRANT SELECT ON TABLE
     auth.issuers, auth.signing_key_store, auth.attached_tables, auth.user_history, auth.user_floor, auth.revoked_tokens,

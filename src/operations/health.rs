@@ -40,9 +40,17 @@ const TABLES: &str = "
              UNION ALL
              SELECT 'auth.user_history', split_part(h.user_id, ' ', 2) FROM auth.user_history AS h
              WHERE h.user_id >= 'auth_ext:restored ' AND h.user_id < 'auth_ext:restored!'
+             UNION ALL
+             SELECT 'auth.user_floor', f.origin FROM foreign_keys AS f
+             WHERE NOT EXISTS (
+                 SELECT FROM auth.user_history AS h
+                 WHERE h.user_id >= 'auth_ext:restored ' AND h.user_id < 'auth_ext:restored!'
+                   AND split_part(h.user_id, ' ', 2) = f.origin
+                   AND h.bumped_at > coalesce((SELECT u.bumped_at FROM auth.user_floor AS u), '-infinity'))
          )
          SELECT array_agg(DISTINCT p.part ORDER BY p.part) FROM foreign_keys AS f
-         CROSS JOIN (VALUES ('auth.revoking_issuers'), ('auth.session_issuers'), ('auth.revoked_tokens'), ('auth.user_history')) AS p (part)
+         CROSS JOIN (VALUES ('auth.revoking_issuers'), ('auth.session_issuers'), ('auth.revoked_tokens'), ('auth.user_history'),
+             ('auth.user_floor')) AS p (part)
          WHERE NOT EXISTS (SELECT FROM marks AS m WHERE m.part = p.part AND m.origin = f.origin))
     FROM (
         SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at

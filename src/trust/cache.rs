@@ -64,6 +64,7 @@ pub fn current() -> Rc<Trust> {
             catalog::auth_relation(c"revoking_issuers"),
             catalog::auth_relation(c"revoked_tokens"),
             catalog::auth_relation(c"user_history"),
+            catalog::auth_relation(c"user_floor"),
             catalog::auth_relation(c"session_issuers"),
             catalog::auth_relation(c"sessions"),
         ]

@@ -3,11 +3,13 @@
 //! Each table that can is dumped with one row more, a mark that names the installation and the dump (see the end of
 //! `sql/bootstrap.sql`). A restore loads tables in any order, but the rows of one together.
 
+use core::ffi::CStr;
 use std::collections::HashSet;
 
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use crate::pg::probe::{Looked, Probe};
+use crate::pg::probe::{Looked, Probe, ProbedRow};
 use crate::pg::{catalog, scan};
 
 /// How a mark begins, in the tables where it is in one column with what it names; and the issuer of one in `revoked_tokens`.
@@ -20,6 +22,8 @@ pub struct Restored {
     /// Installation and dump, as the marks name them, where both `revoking_issuers` and `session_issuers` have them.
     dumps: Vec<String>,
     others: Option<[Probe; 2]>,
+    /// When `user_floor` says that any user may have been bumped.
+    floor: i64,
 }
 
 impl Restored {
@@ -34,18 +38,20 @@ impl Restored {
         let others = (!dumps.is_empty())
             .then(|| {
                 Some([
-                    probe(
-                        catalog::auth_relation(c"revoked_tokens"),
-                        &["issuer", "jti"],
-                    )?,
-                    probe(catalog::auth_relation(c"user_history"), &["user_id"])?,
+                    probe(c"revoked_tokens", &["issuer", "jti"], &[])?,
+                    probe(c"user_history", &["user_id"], &["bumped_at"])?,
                 ])
             })
             .flatten();
+        let floor = scan::rows(catalog::auth_relation(c"user_floor"), |row| {
+            row.required::<TimestampWithTimeZone>(c"bumped_at")
+                .into_inner()
+        });
         Self {
             here: here.flatten(),
             dumps,
             others,
+            floor: floor.into_iter().max().unwrap_or(i64::MIN),
         }
     }
 
@@ -67,15 +73,29 @@ impl Restored {
         let Some([revoked, history]) = &self.others else {
             return false;
         };
-        found(revoked, &[MARK, dump]) && found(history, &[&format!("{MARK} {dump}")])
+        let floor_of_dump = || {
+            let mark = find(history, &[&format!("{MARK} {dump}")], |row| {
+                row.get::<TimestampWithTimeZone>(0)
+            });
+            mark.flatten().map(TimestampWithTimeZone::into_inner)
+        };
+        find(revoked, &[MARK, dump], |_| ()).is_some()
+            && floor_of_dump().is_some_and(|floor| floor <= self.floor)
     }
 }
 
-fn probe(table: pg_sys::Oid, keys: &[&str]) -> Option<Probe> {
-    Probe::new(table, &catalog::unique_index(table, keys)?, keys, &[])
+fn probe(table: &CStr, keys: &[&str], columns: &[&str]) -> Option<Probe> {
+    let table = catalog::auth_relation(table);
+    Probe::new(table, &catalog::unique_index(table, keys)?, keys, columns)
 }
 
-fn found(probe: &Probe, keys: &[&str]) -> bool {
-    let keys: Option<Vec<_>> = keys.iter().map(|key| key.into_datum()).collect();
-    keys.is_some_and(|keys| matches!(probe.look(&keys, || true, |_| ()), Looked::Row(())))
+fn find<T>(probe: &Probe, keys: &[&str], read: impl FnOnce(&ProbedRow<'_>) -> T) -> Option<T> {
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|key| key.into_datum())
+        .collect::<Option<_>>()?;
+    match probe.look(&keys, || true, read) {
+        Looked::Row(value) => Some(value),
+        Looked::Nothing | Looked::Changed => None,
+    }
 }

@@ -255,6 +255,68 @@ fn revocations_of_an_older_dump_do_not_stand_for_those_of_a_newer_one() {
     );
 }
 
+#[test]
+fn sessions_that_were_ended_in_bulk_are_not_forgotten_while_that_is_missing() {
+    let cluster = shared();
+    let dumped = Dumped::new(cluster, "floor");
+    let mut a = dumped.app.connect();
+    a.run("UPDATE auth.issuers SET session_check = 'issued_at', is_default = true WHERE issuer = 'second'");
+    let ended: String = a.one("SELECT auth.issue_jwt('41', issuer => 'second')", &[]);
+    a.run(
+        "SET auth_ext.bulk_threshold = 1;
+         SELECT auth.bump_session_version(id::text) FROM users",
+    );
+    assert_eq!(a.verdict(&ended), "issued_before_cutoff");
+    let custom = dumped.dump(cluster, "postgres", &["-Fc"]);
+    let db = cluster.empty_database("floor");
+    restore(cluster, &db, &["--section=pre-data", &custom]);
+    restore(cluster, &db, &["--data-only", "-n", "public", &custom]);
+    restore(cluster, &db, &["--section=post-data", &custom]);
+    let last = "user_floor";
+    for table in [
+        "issuers",
+        "signing_key_store",
+        "revoking_issuers",
+        "session_issuers",
+        "revoked_tokens",
+        "attached_tables",
+        "user_history",
+        last,
+    ] {
+        let mut b = cluster.connect(&db);
+        if let Ok(rows) = b.query("SELECT valid FROM auth.check_jwt($1)", &[&ended]) {
+            assert!(!rows[0].get::<_, bool>(0), "before {table}");
+        }
+        if table == last {
+            let lacks: Vec<String> = b.one("SELECT restore_lacks FROM auth.health()", &[]);
+            assert_eq!(lacks, ["auth.user_floor"]);
+        }
+        restore(
+            cluster,
+            &db,
+            &["--data-only", "-n", "auth", "-t", table, &custom],
+        );
+    }
+    let mut b = cluster.connect(&db);
+    assert_eq!(b.verdict(&ended), "issued_before_cutoff");
+}
+
+#[test]
+fn revoking_tokens_of_one_issuer_touches_no_row_that_they_share() {
+    let app = App::new(shared(), "shared_row");
+    let mut a = app.connect();
+    let (first, second) = (a.issue("41"), a.issue("41"));
+    a.rows("SELECT auth.revoke_jwt($1)", &[&first]);
+    let locked = "SELECT string_agg(xmax::text, ' ') FROM auth.issuers";
+    let before: String = a.one(locked, &[]);
+    a.run("BEGIN");
+    a.rows("SELECT auth.revoke_jwt($1)", &[&second]);
+    assert_eq!(app.connect().one::<String>(locked, &[]), before);
+    a.run("COMMIT");
+    let foreign = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND connamespace = 'auth'::regnamespace";
+    assert_eq!(a.one::<i64>(foreign, &[]), 0);
+}
+
 /// Makes a role the owner of a database and of what the application has in it.
 fn give_to(cluster: &Cluster, admin: &mut Client, db: &str, role: &str) {
     let roles = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{role}'");
