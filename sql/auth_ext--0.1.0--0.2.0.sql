@@ -772,6 +772,11 @@ CREATE OR REPLACE FUNCTION auth.health(
 COMMENT ON FUNCTION auth.health() IS
     'One row for monitoring: notifications, relay, log, attached tables, keys, and what a restore left out. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
+CREATE OR REPLACE FUNCTION auth.refuse_writer() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refuse_writer_wrapper';
+COMMENT ON FUNCTION auth.refuse_writer() IS
+    'Trigger function: refuses whoever writes by pg_write_all_data only.';
+
 CREATE OR REPLACE FUNCTION auth.keep_out_replicated() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'keep_out_replicated_wrapper';
 COMMENT ON FUNCTION auth.keep_out_replicated() IS
@@ -912,29 +917,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION auth.take_in_key() IS 'Trigger function: a replicated key did not come with a dump.';
-
-CREATE OR REPLACE FUNCTION auth.refuse_writer() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = current_user AND r.rolsuper) OR EXISTS (
-        SELECT
-        FROM pg_class AS c
-        CROSS JOIN LATERAL (
-            SELECT a.* FROM aclexplode(c.relacl) AS a
-            UNION ALL
-            SELECT a.* FROM pg_attribute AS t CROSS JOIN LATERAL aclexplode(t.attacl) AS a WHERE t.attrelid = c.oid
-        ) AS a
-        WHERE c.oid = TG_RELID AND a.privilege_type = TG_OP
-          AND CASE a.grantee WHEN 0 THEN true ELSE pg_has_role(current_user, a.grantee, 'USAGE') END
-    ) THEN
-        RETURN NULL;
-    END IF;
-    RAISE EXCEPTION 'permission denied for table %', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
-END
-$$;
-COMMENT ON FUNCTION auth.refuse_writer() IS 'Trigger function: refuses whoever writes by pg_write_all_data only.';
 
 CREATE OR REPLACE FUNCTION auth.merge_history() RETURNS trigger
     LANGUAGE plpgsql

@@ -236,29 +236,6 @@ ALTER TABLE auth.installation ENABLE REPLICA TRIGGER keep_out_replicated;
 
 -- pg_write_all_data writes whatever table it likes. Rows from which trust follows are written by our functions, and by roles
 -- that were granted just that.
-CREATE FUNCTION auth.refuse_writer() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = current_user AND r.rolsuper) OR EXISTS (
-        SELECT
-        FROM pg_class AS c
-        CROSS JOIN LATERAL (
-            SELECT a.* FROM aclexplode(c.relacl) AS a
-            UNION ALL
-            SELECT a.* FROM pg_attribute AS t CROSS JOIN LATERAL aclexplode(t.attacl) AS a WHERE t.attrelid = c.oid
-        ) AS a
-        WHERE c.oid = TG_RELID AND a.privilege_type = TG_OP
-          AND CASE a.grantee WHEN 0 THEN true ELSE pg_has_role(current_user, a.grantee, 'USAGE') END
-    ) THEN
-        RETURN NULL;
-    END IF;
-    RAISE EXCEPTION 'permission denied for table %', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
-END
-$$;
-COMMENT ON FUNCTION auth.refuse_writer() IS 'Trigger function: refuses whoever writes by pg_write_all_data only.';
-
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.issuers
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.signing_key_store

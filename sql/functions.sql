@@ -575,6 +575,11 @@ CREATE FUNCTION auth.health(
 COMMENT ON FUNCTION auth.health() IS
     'One row for monitoring: notifications, relay, log, attached tables, keys, and what a restore left out. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
+CREATE FUNCTION auth.refuse_writer() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refuse_writer_wrapper';
+COMMENT ON FUNCTION auth.refuse_writer() IS
+    'Trigger function: refuses whoever writes by pg_write_all_data only.';
+
 CREATE FUNCTION auth.keep_out_replicated() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'keep_out_replicated_wrapper';
 COMMENT ON FUNCTION auth.keep_out_replicated() IS

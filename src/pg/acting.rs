@@ -132,6 +132,18 @@ pub fn may_execute(function: &str) -> bool {
     }
 }
 
+/// The role that the statement runs as.
+pub fn current_role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// Is that a superuser?
+pub fn is_superuser() -> bool {
+    // SAFETY: a catalog look-up by a variable of the backend, which PostgreSQL keeps.
+    unsafe { pg_sys::superuser() }
+}
+
 /// Is the current user the owner of `relation`, or a member of the role that is?
 pub fn owns(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up by values; GetUserId reads a variable.

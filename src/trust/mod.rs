@@ -4,6 +4,7 @@ mod add;
 mod bundle;
 mod cache;
 mod functions;
+mod guard;
 mod restored;
 mod secrets;
 mod store;

@@ -102,6 +102,10 @@ fn whoever_writes_all_data_makes_no_key_and_no_credential() {
         "UPDATE auth.issuers SET session_check = 'none'".to_owned(),
         "INSERT INTO auth.sso_handoffs VALUES ('x', 'i', '41', 0, now(), 'a', NULL, now() + '1 day')".to_owned(),
         "INSERT INTO auth.one_time_tokens (token_hash, user_id, purpose, expires_at) VALUES ('x', '41', 'password_reset', now() + '1 day')".to_owned(),
+        "INSERT INTO auth.sessions (session_id, issuer, user_id, family_hash, refresh_tokens, created_at, last_used_at, expires_at)
+         VALUES ('s', 'i', '41', '\\x00', '[]', now(), now(), now() + '1 day')".to_owned(),
+        "UPDATE auth.sessions SET user_id = '42'".to_owned(),
+        "DELETE FROM auth.session_issuers".to_owned(),
         "DELETE FROM auth.revoked_tokens".to_owned(),
         "DELETE FROM auth.revoking_issuers".to_owned(),
         "UPDATE auth.attached_tables SET trigger_count = 0".to_owned(),
