@@ -128,8 +128,9 @@ fn the_databases_default_privileges_open_none_of_our_tables_and_functions() {
           AND refclassid = 'pg_extension'::regclass AND has_function_privilege($1, objid, 'EXECUTE')";
     assert_eq!(
         admin.one::<String>(ours, &[&app]),
-        "api_key_fingerprint authenticate authenticate_api_key check_jwt claim decode_jwt jwks jwt logout pre_request \
-         require_user role uid user_id verify_jwt verify_jwt_claims"
+        "api_key_fingerprint authenticate authenticate_api_key check_jwt claim decode_jwt end_my_other_sessions end_my_session \
+         jwks jwt logout my_sessions pre_request require_recent require_user role roles try_authenticate uid user_id \
+         user_id_bigint verify_jwt verify_jwt_claims"
     );
     // It is as the catalog says.
     let mut client = shared().connect_as(&db, &app);
