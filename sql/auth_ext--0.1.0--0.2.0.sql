@@ -832,22 +832,33 @@ CREATE OR REPLACE FUNCTION auth.cover_partitions() RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    parent_trigger record;
+    uncovered record;
 BEGIN
-    FOR parent_trigger IN
-        SELECT p.relid::regclass AS partition, t.tgname AS name,
-               replace(
-                   pg_get_triggerdef(t.oid), format(' ON %s ', a.relation), format(' ON %s ', p.relid::regclass)
-               ) AS definition
+    FOR uncovered IN
+        SELECT p.relid::regclass AS partition,
+               CASE WHEN t.tgtype & 2 = 2 THEN 'BEFORE' ELSE 'AFTER' END AS moment,
+               format('%I.%I', n.nspname, f.proname) AS function,
+               f.oid
         FROM auth.attached_tables AS a
         JOIN pg_class AS c ON c.oid = a.relation AND c.relkind = 'p'
-        JOIN pg_trigger AS t ON t.tgrelid = a.relation AND starts_with(t.tgname, 'zzzz_auth_ext_8_truncate')
+        -- 32: TRUNCATE, as pg_trigger.h has it.
+        JOIN pg_trigger AS t ON t.tgrelid = a.relation AND t.tgtype & 32 = 32 AND NOT t.tgisinternal
+        JOIN pg_proc AS f ON f.oid = t.tgfoid
+        JOIN pg_namespace AS n ON n.oid = f.pronamespace
+        JOIN pg_depend AS d
+            ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+        JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'auth_ext'
         CROSS JOIN LATERAL pg_partition_tree(a.relation) AS p
+        JOIN pg_class AS pc ON pc.oid = p.relid AND pc.relkind IN ('r', 'p')
         WHERE p.level > 0
-          AND NOT EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = p.relid AND own.tgname = t.tgname)
+          AND NOT EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = p.relid AND own.tgfoid = t.tgfoid)
     LOOP
-        EXECUTE parent_trigger.definition;
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', parent_trigger.partition, parent_trigger.name);
+        -- The ALTER TABLE below comes back here, by the event trigger.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = uncovered.partition AND own.tgfoid = uncovered.oid);
+        EXECUTE format(
+            'CREATE TRIGGER zzzz_auth_ext_8_truncate %s TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()',
+            uncovered.moment, uncovered.partition, uncovered.function);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzzz_auth_ext_8_truncate', uncovered.partition);
     END LOOP;
 END
 $$;
@@ -859,7 +870,18 @@ CREATE OR REPLACE FUNCTION auth.cover_new_partitions() RETURNS event_trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM auth.cover_partitions();
+    IF (
+        SELECT count(*) = 2
+        FROM pg_extension AS e
+        JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+        WHERE e.extname = 'auth_ext'
+          AND ((d.classid = 'pg_class'::regclass AND d.objid = to_regclass('auth.attached_tables'))
+               OR (d.classid = 'pg_proc'::regclass AND d.objid = to_regprocedure('auth.cover_partitions()')))
+    ) THEN
+        PERFORM auth.cover_partitions();
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'auth_ext could not cover a partition of an attached table: a TRUNCATE of it ends no session' USING DETAIL = SQLERRM;
 END
 $$;
 COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: calls cover_partitions.';
@@ -1092,3 +1114,10 @@ BEGIN
       AND i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND initial IS NOT NULL;
 END
 $$;
+
+DROP EVENT TRIGGER auth_ext_cover_new_partitions;
+CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
+    EXECUTE FUNCTION auth.cover_new_partitions();
+ALTER EVENT TRIGGER auth_ext_cover_new_partitions ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER auth_ext_cover_new_partitions IS 'Gives new partitions of attached tables the trigger for TRUNCATE.';

@@ -24,6 +24,7 @@ static VERIFIED_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(2048);
 static BULK_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
 static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static SYNCHRONOUS_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Defines the parameters and reserves the prefix, so that a misspelt one is an error.
 pub fn init() {
@@ -67,6 +68,14 @@ pub fn init() {
         c"Writes every event as a logical message with prefix auth_ext, too.",
         c"For consumers of logical decoding; needs wal_level = logical to be of use.",
         &LOGICAL_MESSAGES,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_bool_guc(
+        c"auth_ext.synchronous_commit",
+        c"Waits at the commit of every change that listeners hear of until it is on disk.",
+        c"off: as synchronous_commit says. Then a crash can bring an ended session back to life.",
+        &SYNCHRONOUS_COMMIT,
         GucContext::Suset,
         GucFlags::empty(),
     );
@@ -129,4 +138,9 @@ pub fn log_retention() -> i32 {
 /// `auth_ext.logical_messages`.
 pub fn logical_messages() -> bool {
     LOGICAL_MESSAGES.get()
+}
+
+/// `auth_ext.synchronous_commit`.
+pub fn commits_synchronously() -> bool {
+    SYNCHRONOUS_COMMIT.get()
 }

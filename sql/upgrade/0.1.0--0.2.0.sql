@@ -260,3 +260,10 @@ BEGIN
       AND i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND initial IS NOT NULL;
 END
 $$;
+
+DROP EVENT TRIGGER auth_ext_cover_new_partitions;
+CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
+    EXECUTE FUNCTION auth.cover_new_partitions();
+ALTER EVENT TRIGGER auth_ext_cover_new_partitions ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER auth_ext_cover_new_partitions IS 'Gives new partitions of attached tables the trigger for TRUNCATE.';

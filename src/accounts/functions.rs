@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use super::{current, triggers};
+use super::{current, history, triggers};
 use crate::attach::{
     Attachment, IdType, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, changes, check_table,
     detach, require_column, require_distinct,
@@ -38,7 +38,9 @@ fn attach_users(
             version,
             active.as_deref(),
             bump_on,
-        )?)
+        )?)?;
+        history::apply(current().users()?);
+        Ok(())
     });
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jose::UnixMicros;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
 
 use super::users::Users;
 use crate::invalidation;
@@ -56,9 +57,12 @@ fn run<T>(
         .pop()
 }
 
+/// In octets: a longer id is kept as its hash.
+const LONGEST_ID: usize = 1024;
+
 /// The id as the table keeps it: an index cannot hold one of any length, and no id may make a bump fail.
 fn key(user_id: &str) -> Cow<'_, str> {
-    if user_id.len() <= 1024 {
+    if user_id.len() <= LONGEST_ID {
         user_id.into()
     } else {
         format!("sha256:{}", jose::fingerprint(user_id)).into()
@@ -81,6 +85,13 @@ pub fn remember(user_id: &str, next_version: i64) {
 
 /// The version below which no row of that id may start.
 pub fn floor(users: &Users, user_id: &str) -> i64 {
+    own_floor(user_id)
+        .max(users.version_floor)
+        .max(invalidation::bulk_version_floor())
+}
+
+/// The same of this user alone, without what was deleted in bulk.
+pub fn own_floor(user_id: &str) -> i64 {
     run(
         |plans| &plans.next_version,
         Sees::Latest,
@@ -88,8 +99,6 @@ pub fn floor(users: &Users, user_id: &str) -> i64 {
         |row| row.required::<i64>(1),
     )
     .unwrap_or(0)
-    .max(users.version_floor)
-    .max(invalidation::bulk_version_floor())
 }
 
 /// When the sessions of a user last ended, as far as is known: never too early.
@@ -119,6 +128,29 @@ pub fn settle_bulk(version_floor: i64) {
             |_| (),
         );
     });
+}
+
+/// After the table was attached: a row of a table that was swapped in, or written while none was attached, is no refuge for
+/// tokens that had ended. No version is below what the history says.
+pub fn apply(users: &Users) {
+    let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
+    let lower = query(
+        Sees::Latest,
+        &format!(
+            "SELECT {id}, h.next_version FROM {table} AS u
+             JOIN auth.user_history AS h ON h.user_id = CASE
+                 WHEN octet_length({id}) <= {LONGEST_ID} THEN {id}
+                 ELSE 'sha256:' || encode(sha256(convert_to({id}, 'UTF8')), 'hex') END
+             WHERE coalesce(u.{version}, 0) < h.next_version",
+            table = users.table.as_source(),
+            version = quote_identifier(&users.version_column),
+        ),
+        &[],
+        |row| (row.required::<String>(1), row.required::<i64>(2)),
+    );
+    for (user_id, next_version) in lower {
+        users.raise(&user_id, next_version);
+    }
 }
 
 /// Before a TRUNCATE of `table` (the users table or a partition): remembers every user as deleted, one by

@@ -16,20 +16,20 @@ use super::binding::current;
 use super::history;
 use super::one_time;
 use super::users::Users;
-use crate::attach::{as_it_is, exhausted, is_bump, raised};
+use crate::attach::{as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::catalog;
+use crate::pg::hooks::{self, ExecutorRun};
 use crate::pg::local::process_local;
-use crate::pg::transaction::{self, TransactionId};
 use crate::pg::trigger_row::{RowPlace, TriggerRow};
 use crate::settings;
 
 process_local! {
     static REASON: RefCell<Option<Reason>> = const { RefCell::new(None) };
-    static UPDATED: Cell<Option<(TransactionId, RowPlace)>> = const { Cell::new(None) };
-    static MOVED: RefCell<HashMap<String, State>> = RefCell::default();
+    static UPDATED: Cell<Option<(ExecutorRun, RowPlace)>> = const { Cell::new(None) };
+    static MOVED: RefCell<HashMap<String, Moved>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -56,6 +56,14 @@ impl State {
     fn next_version(&self) -> i64 {
         self.version.saturating_add(1)
     }
+}
+
+/// A row on its way to another partition.
+struct Moved {
+    /// As it was.
+    old: State,
+    /// What moves it.
+    run: ExecutorRun,
 }
 
 /// Runs `body`; the events of the bumps in it carry `reason`.
@@ -112,24 +120,23 @@ fn with_right_version<'a>(
     let is = new.bigint(version);
     let must_be = match old {
         None => match new.text(id) {
-            Some(id) if !is_moving(&id) => is.unwrap_or(0).max(history::floor(users, &id)),
-            _ => return Ok(None),
+            Some(id) => inserted(users, &id, is.unwrap_or(0), &|| new.half_of(version))?,
+            None => return Ok(None),
         },
         Some(old) => {
-            let raised = raised(
-                old.bigint(version).unwrap_or(0),
-                is.unwrap_or(0),
-                is_bump(trigger),
-            )?;
-            match new.text_unless_same(&old, id) {
-                Some(id) => raised.max(history::floor(users, &id)),
-                None => {
-                    if users.is_partitioned() {
-                        UPDATED.set(Some((transaction::current_id(), old.place())));
-                    }
-                    raised
-                }
+            let was = old.bigint(version).unwrap_or(0);
+            let is = is.unwrap_or(0);
+            let other_id = new.text_unless_same(&old, id);
+            let floor = match &other_id {
+                Some(id) => history::floor(users, id),
+                None => 0,
+            };
+            refuse_too_high(is, was.saturating_add(1).max(floor), new.half_of(version))?;
+            if other_id.is_none() && users.is_partitioned() {
+                forget_moves_on_abort();
+                UPDATED.set(Some((hooks::executor_run(), old.place())));
             }
+            raised(was, is, is_bump(trigger))?.max(floor)
         }
     };
     if is == Some(must_be) {
@@ -138,6 +145,23 @@ fn with_right_version<'a>(
     new.with_bigint(version, must_be)
         .map(Some)
         .ok_or_else(exhausted)
+}
+
+/// The version that a new row must have whose statement says `is`.
+fn inserted(users: &Users, id: &str, is: i64, half: &dyn Fn() -> i64) -> Result<i64> {
+    let run = hooks::executor_run();
+    let moved = MOVED.with_borrow(|moved| {
+        let moved = moved.get(id)?;
+        Some((moved.run == run, moved.old.version))
+    });
+    let floor = match moved {
+        // The user was not deleted, so what only deleted users start above does not count.
+        Some((true, version)) => return Ok(is.max(version).max(history::own_floor(id))),
+        Some((false, version)) => history::floor(users, id).max(version.saturating_add(1)),
+        None => history::floor(users, id),
+    };
+    refuse_too_high(is, floor, half())?;
+    Ok(is.max(floor))
 }
 
 // ---- AFTER -----------------------------------------------------------------------------------------
@@ -159,7 +183,7 @@ fn users_after_row<'a>(
         let (old, new) = (read(old), read(new));
         match (old, new) {
             (None, Some(new)) => match MOVED.with_borrow_mut(|moved| moved.remove(&new.id)) {
-                Some(old) => changed(users, &old, &new),
+                Some(moved) => changed(users, &moved.old, &new),
                 None => hold_floor(users, &new),
             },
             (Some(old), Some(new)) if old.id == new.id => changed(users, &old, &new),
@@ -297,15 +321,15 @@ fn users_before_truncate<'a>(
 //
 // An UPDATE that moves a row to another partition fires, for that row: BEFORE UPDATE, BEFORE DELETE, BEFORE
 // INSERT, and at the end of the command AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was not
-// deleted. A BEFORE DELETE of the very tuple that a BEFORE UPDATE saw last is such a move, if there is a row of
-// that id at the end: the destination may have refused it.
+// deleted. A BEFORE DELETE of the very tuple that a BEFORE UPDATE of the same run of the executor saw last is such a
+// move, if there is a row of that id at the end: the destination may have refused it.
 
 fn note_delete(users: &Users, row: &TriggerRow<'_>) {
-    if UPDATED.get() == Some((transaction::current_id(), row.place()))
+    let run = hooks::executor_run();
+    if UPDATED.replace(None) == Some((run, row.place()))
         && let Some(old) = State::read(users, row)
     {
-        forget_moves_on_abort();
-        MOVED.with_borrow_mut(|moved| moved.insert(old.id.clone(), old));
+        MOVED.with_borrow_mut(|moved| moved.insert(old.id.clone(), Moved { old, run }));
     }
 }
 
@@ -319,6 +343,7 @@ fn forget_moves_on_abort() {
         return;
     }
     let forget = || {
+        UPDATED.set(None);
         MOVED.take();
     };
     register_subxact_callback(PgSubXactCallbackEvent::AbortSub, move |_, _| forget());

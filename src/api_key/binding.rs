@@ -6,7 +6,7 @@ use std::rc::Rc;
 use pgrx::prelude::*;
 
 use super::table::{ApiKeys, TimeColumn};
-use crate::attach::{Attached, Binding, Bindings};
+use crate::attach::{self, Attached, Binding, Bindings};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::local::process_local;
@@ -57,6 +57,7 @@ fn resolve(binding: &Binding, table: catalog::Relation) -> Result<ApiKeys> {
         .id_type(&user_column)
         .ok_or(Error::BROKEN_API_KEYS)?;
     Ok(ApiKeys {
+        relation: binding.relation,
         table,
         id_type,
         user_type,
@@ -77,6 +78,7 @@ fn resolve(binding: &Binding, table: catalog::Relation) -> Result<ApiKeys> {
                 .as_ref(),
         ),
         has_name: customary("name"),
+        can_defer_triggers: attach::can_defer_triggers(binding.relation),
         id_column: binding.id_column.clone(),
         version_column: binding.version_column.clone(),
         active_column: binding.active_column.clone(),

@@ -11,7 +11,7 @@ use super::hash;
 use super::table::ApiKeys;
 use super::verify::PREFIX_LENGTH;
 use crate::accounts;
-use crate::attach::IdType;
+use crate::attach::{IdType, with_foreign_keys_at_once};
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::clock;
@@ -133,12 +133,15 @@ fn insert(
         values = row.expressions.join(", "),
         id = quote_identifier(&keys.id_column),
     );
-    let _acting = ActingAs::writer(keys.table.owner, Some(&keys.table.schema));
-    Plan::prepare(&sql, &row.types)
-        .run(Sees::Transaction, &row.arguments, 0, |row| {
-            row.get::<String>(1)
-        })
-        .pop()
+    let inserted = with_foreign_keys_at_once(keys.relation, || {
+        let _acting = ActingAs::writer(keys.table.owner, Some(&keys.table.schema));
+        Plan::prepare(&sql, &row.types)
+            .run(Sees::Transaction, &row.arguments, 0, |row| {
+                row.get::<String>(1)
+            })
+            .pop()
+    });
+    inserted
         .flatten()
         .ok_or_else(|| Error::Argument("the API-key table did not take the row".to_owned()))
 }

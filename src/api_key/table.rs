@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::hash;
-use crate::attach::IdType;
+use crate::attach::{IdType, with_foreign_keys_at_once};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::clock;
@@ -17,6 +17,8 @@ use crate::pg::row::Row;
 
 /// The attached API-key table. The ids of its rows and of their owners travel as text.
 pub struct ApiKeys {
+    /// The table.
+    pub relation: pg_sys::Oid,
     /// Its schema, name and owner.
     pub table: Relation,
     /// The column of the key's id.
@@ -47,6 +49,8 @@ pub struct ApiKeys {
     pub updated: Option<TimeColumn>,
     /// Has the table the customary column `name`?
     pub has_name: bool,
+    /// Has it a trigger that could be put off until COMMIT? Then nobody who only verifies a key writes to it.
+    pub can_defer_triggers: bool,
     /// Kept plans.
     pub plans: Plans,
 }
@@ -227,10 +231,12 @@ impl ApiKeys {
             ),
             None => format!("DELETE FROM {table} AS k WHERE {condition} RETURNING true"),
         };
-        let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        !Plan::prepare(&sql, &[self.id_type.parameter()])
-            .run(Sees::Transaction, &[Some(id)], 0, |_| ())
-            .is_empty()
+        with_foreign_keys_at_once(self.relation, || {
+            let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
+            !Plan::prepare(&sql, &[self.id_type.parameter()])
+                .run(Sees::Transaction, &[Some(id)], 0, |_| ())
+                .is_empty()
+        })
     }
 
     /// The SQL expression that says whether a row is active.

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::binding::current;
 use super::table::{ApiKeys, KeyRow};
-use crate::attach::{as_it_is, exhausted, is_bump, raised};
+use crate::attach::{as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::local::process_local;
@@ -46,7 +46,9 @@ fn api_keys_before_row<'a>(
             return Ok(as_it_is(trigger));
         };
         let version = |row: &TriggerRow<'_>| row.bigint(column).unwrap_or(0);
-        let raised = raised(version(&old), version(&new), is_bump(trigger))?;
+        let (was, is) = (version(&old), version(&new));
+        refuse_too_high(is, was.saturating_add(1), new.half_of(column))?;
+        let raised = raised(was, is, is_bump(trigger))?;
         new.with_bigint(column, raised)
             .map(Some)
             .ok_or_else(exhausted)

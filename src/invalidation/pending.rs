@@ -182,6 +182,10 @@ fn deliver(may_notify: bool) {
     if payloads.is_empty() {
         return;
     }
+    // What was confirmed to have ended must have ended after a crash, too.
+    if settings::commits_synchronously() {
+        transaction::commit_synchronously();
+    }
     let way = settings::notify();
     log::write(&payloads, way == Notify::relay);
     PENDING.with_borrow_mut(|pending| pending.wakes = way == Notify::relay);

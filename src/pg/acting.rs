@@ -20,13 +20,13 @@ impl ActingAs {
     /// Acts as `role` for commands on our own tables that qualify every name, down to the operators: they need no
     /// `search_path`, whose change costs more than such a command.
     pub fn qualified(role: pg_sys::Oid) -> Self {
-        Self::new(role, None, WRITE)
+        Self::new(role, None)
     }
 
     /// Acts as `role` for queries. Functions that planning runs (of an index predicate, say) find nothing
     /// that the caller put into his `search_path`, and may change nothing.
     pub fn reader(role: pg_sys::Oid) -> Self {
-        Self::new(role, Some(OURS.to_owned()), READ)
+        Self::new(role, Some(OURS.to_owned()))
     }
 
     /// Acts as `role` for commands that may run triggers of the application: these see the table's own
@@ -39,7 +39,7 @@ impl ActingAs {
             ),
             None => OURS.to_owned(),
         };
-        Self::new(role, Some(path), WRITE)
+        Self::new(role, Some(path))
     }
 
     /// Without just-in-time compilation, which would take longer than any query of our own tables.
@@ -50,7 +50,7 @@ impl ActingAs {
         self
     }
 
-    fn new(role: pg_sys::Oid, path: Option<String>, flags: i32) -> Self {
+    fn new(role: pg_sys::Oid, path: Option<String>) -> Self {
         let path = path.map(|path| CString::new(path).unwrap_or_default());
         let mut saved_user = pg_sys::InvalidOid;
         let mut saved_context = 0;
@@ -63,7 +63,7 @@ impl ActingAs {
                 set(c"search_path", &path);
                 level
             });
-            pg_sys::SetUserIdAndSecContext(role, saved_context | flags);
+            pg_sys::SetUserIdAndSecContext(role, saved_context | FLAGS);
             Self {
                 saved_user,
                 saved_context,
@@ -92,11 +92,14 @@ fn set(name: &CStr, value: &CStr) {
 
 const OURS: &str = "pg_catalog, pg_temp";
 
-/// `NOFORCE_RLS`: row security that the owner forces upon itself does not apply to the check.
-#[allow(clippy::cast_possible_wrap, reason = "two flags of one bit each")]
-const WRITE: i32 = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32;
-#[allow(clippy::cast_possible_wrap, reason = "a flag of one bit")]
-const READ: i32 = WRITE | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+/// `RESTRICTED_OPERATION`: what triggers of the application do ends with the scope. PostgreSQL refuses there to queue a trigger
+/// until COMMIT (`afterTriggerMarkEvents`, trigger.c), where it would run as whoever commits, be it by a table of its
+/// own; so it does cursors WITH HOLD, temporary tables and SET ROLE. `NOFORCE_RLS`: row security that the owner forces upon
+/// itself does not apply to the check.
+#[allow(clippy::cast_possible_wrap, reason = "flags of one bit each")]
+const FLAGS: i32 = (pg_sys::SECURITY_LOCAL_USERID_CHANGE
+    | pg_sys::SECURITY_RESTRICTED_OPERATION
+    | pg_sys::SECURITY_NOFORCE_RLS) as i32;
 
 impl Drop for ActingAs {
     fn drop(&mut self) {

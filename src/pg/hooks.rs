@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 
 process_local! {
     static STATEMENTS: Cell<u64> = const { Cell::new(0) };
+    static RUNNING: Cell<u64> = const { Cell::new(0) };
     static ON_DISCARD_ALL: Cell<Option<OnDiscardAll>> = const { Cell::new(None) };
     static NEXT_RUN: Cell<pg_sys::ExecutorRun_hook_type> = const { Cell::new(None) };
     static NEXT_UTILITY: Cell<pg_sys::ProcessUtility_hook_type> = const { Cell::new(None) };
@@ -32,6 +33,16 @@ pub fn statement() -> Statement {
         // SAFETY: reads a variable of the backend.
         received: unsafe { pg_sys::GetCurrentStatementStartTimestamp() },
     }
+}
+
+/// Names the run of the executor that is under way, the innermost one: row triggers that fire before the same row is
+/// written are of one run. (Another number than before where an error was caught inside of it.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ExecutorRun(u64);
+
+/// The innermost run of the executor.
+pub fn executor_run() -> ExecutorRun {
+    ExecutorRun(RUNNING.get())
 }
 
 /// What is called at the end of a DISCARD ALL.
@@ -79,6 +90,7 @@ macro_rules! executor_run {
         /// A statement runs, or a cursor is fetched from.
         unsafe extern "C-unwind" fn run($($argument: $type),*) {
             count();
+            let outer = RUNNING.replace(STATEMENTS.get());
             // SAFETY: passes on what PostgreSQL passed, to the next hook or to what it would have called itself.
             unsafe {
                 match NEXT_RUN.get() {
@@ -86,6 +98,8 @@ macro_rules! executor_run {
                     None => standard_ExecutorRun($($argument),*),
                 }
             }
+            // Not after an error: whoever catches it goes on with a number that no run has.
+            RUNNING.set(outer);
         }
     };
 }

@@ -2,14 +2,16 @@
 
 use pgrx::prelude::*;
 
-/// Names a transaction.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TransactionId(pg_sys::TransactionId);
+/// Has the running transaction an id, as it gets with the first row that it writes?
+pub fn has_written() -> bool {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
 
-/// The running transaction. Assigns its id: for triggers of writing commands only.
-pub fn current_id() -> TransactionId {
-    // SAFETY: inside a transaction, as triggers are.
-    TransactionId(unsafe { pg_sys::GetTopTransactionId() })
+/// The commit waits until it is on disk, and on the standbys that are waited for, whatever `synchronous_commit` says.
+pub fn commit_synchronously() {
+    // SAFETY: sets a variable of the running transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
 }
 
 /// The current subtransaction; ids grow, so what an aborted one and its children did has its id or more.

@@ -107,6 +107,14 @@ impl<'a> TriggerRow<'a> {
         }
     }
 
+    /// Half of the largest number that a column of type integer or bigint holds.
+    pub fn half_of(&self, column: TriggerColumn) -> i64 {
+        match column.base_type {
+            pg_sys::INT4OID => i64::from(i32::MAX / 2),
+            _ => i64::MAX / 2,
+        }
+    }
+
     /// A column of type integer or bigint.
     pub fn bigint(&self, column: TriggerColumn) -> Option<i64> {
         // SAFETY: the datum is read as what the column's type says.

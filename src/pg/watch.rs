@@ -4,10 +4,12 @@
 //! message to every backend when the transaction commits, to the own backend also when it rolls back to
 //! a savepoint or aborts, and to standbys with the WAL. The signal needs no preload and no shared memory.
 
+use core::ffi::c_void;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::local::process_local;
+use super::transaction;
 use pgrx::prelude::*;
 
 /// What is kept of some relations, until they change.
@@ -21,6 +23,8 @@ pub struct Watch {
     fresh: Cell<bool>,
     relations: RefCell<Vec<pg_sys::Oid>>,
     names_tables: bool,
+    /// Was it read in a transaction that has written something, and may undo it?
+    undoable: Cell<bool>,
 }
 
 process_local! {
@@ -35,6 +39,7 @@ impl<T> Watched<T> {
             fresh: Cell::new(false),
             relations: RefCell::new(Vec::new()),
             names_tables,
+            undoable: Cell::new(false),
         });
         WATCHES.with_borrow_mut(|watches| watches.push(Rc::clone(&watch)));
         Self {
@@ -83,6 +88,7 @@ impl Watch {
     /// What happens to `relations` from here on counts.
     fn begin(&self, relations: Vec<pg_sys::Oid>) {
         self.relations.replace(relations);
+        self.undoable.set(transaction::has_written());
         self.fresh.set(true);
     }
 
@@ -115,6 +121,39 @@ pub fn init() {
             Some(schema_changed),
             pg_sys::Datum::from(0),
         );
+        pg_sys::RegisterXactCallback(Some(transaction_ends), core::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), core::ptr::null_mut());
+    }
+}
+
+/// What a transaction or subtransaction that aborts has changed was never so. PostgreSQL sends messages of what its triggers
+/// announced, but a statement can fail before its AFTER triggers have fired. Must not fail, and cannot.
+fn undone() {
+    each_watch(|watch| {
+        if watch.undoable.get() {
+            watch.fresh.set(false);
+        }
+    });
+}
+
+unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT => {
+            undone();
+        }
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => each_watch(|watch| watch.undoable.set(false)),
+        _ => {}
+    }
+}
+
+unsafe extern "C-unwind" fn subtransaction_ends(
+    event: pg_sys::SubXactEvent::Type,
+    _: pg_sys::SubTransactionId,
+    _: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        undone();
     }
 }
 
