@@ -5,23 +5,25 @@ use std::borrow::Cow;
 use jose::UnixMicros;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
 
 use super::users::Users;
+use crate::error::Result;
 use crate::invalidation;
 use crate::pg::catalog::Relation;
-use crate::pg::plan::{Plan, Sees, query};
+use crate::pg::plan::{OurPlan, Plan, Sees, query};
 use crate::pg::{acting::ActingAs, catalog, clock, transaction};
 
 /// The kept plans on `auth.user_history`. That table is fixed, so they live as long as the backend.
 struct Plans {
-    remember: Plan,
-    next_version: Plan,
-    bumped_at: Plan,
+    remember: OurPlan,
+    next_version: OurPlan,
+    bumped_at: OurPlan,
 }
 
 thread_local! {
     static PLANS: Plans = Plans {
-        remember: Plan::prepare(
+        remember: OurPlan::new(
             "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)
              VALUES ($1, pg_catalog.clock_timestamp(), $2)
              ON CONFLICT (user_id) DO UPDATE
@@ -29,12 +31,12 @@ thread_local! {
                      next_version = greatest(h.next_version, excluded.next_version)",
             &[pg_sys::TEXTOID, pg_sys::INT8OID],
         ),
-        next_version: Plan::prepare(
+        next_version: OurPlan::new(
             "SELECT h.next_version FROM auth.user_history AS h
              WHERE h.user_id OPERATOR(pg_catalog.=) $1",
             &[pg_sys::TEXTOID],
         ),
-        bumped_at: Plan::prepare(
+        bumped_at: OurPlan::new(
             "SELECT h.bumped_at FROM auth.user_history AS h
              WHERE h.user_id OPERATOR(pg_catalog.=) $1",
             &[pg_sys::TEXTOID],
@@ -44,7 +46,7 @@ thread_local! {
 
 /// Runs one of the plans as the owner of the table, whoever changed the users row.
 fn run<T>(
-    plan: impl Fn(&Plans) -> &Plan,
+    plan: impl Fn(&Plans) -> &OurPlan,
     sees: Sees,
     arguments: &[Option<pg_sys::Datum>],
     read: impl FnMut(&crate::pg::row::Row) -> T,
@@ -131,4 +133,34 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     for (user_id, version) in rows {
         remember(&user_id, version.saturating_add(1));
     }
+}
+
+/// Raises the versions of users who are in the table to where the history says that they are at least: it may be a copy
+/// of an earlier time.
+pub fn apply(users: &Users) -> Result<()> {
+    let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
+    let version = format!("coalesce(u.{}, 0)", quote_identifier(&users.version_column));
+    // The id as `key` has it.
+    let sql = format!(
+        "SELECT {id}, h.next_version
+         FROM {table} AS u
+         JOIN {history} AS h ON h.user_id OPERATOR(pg_catalog.=) (CASE
+             WHEN pg_catalog.octet_length({id}) OPERATOR(pg_catalog.<=) 1024 THEN {id}
+             ELSE 'sha256:' OPERATOR(pg_catalog.||) pg_catalog.encode(
+                 pg_catalog.sha256(pg_catalog.convert_to({id}, 'UTF8')), 'hex')
+             END COLLATE pg_catalog.\"C\")
+         WHERE {version} OPERATOR(pg_catalog.<) h.next_version",
+        table = users.table.as_source(),
+        history = catalog::place("auth.user_history"),
+    );
+    let behind = {
+        let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
+        Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
+            Some((row.get::<String>(1)?, row.get::<i64>(2)?))
+        })
+    };
+    for (id, next_version) in behind.into_iter().flatten() {
+        users.raise(&id, next_version);
+    }
+    Ok(())
 }

@@ -3,13 +3,15 @@
 mod binding;
 mod functions;
 mod id;
+mod partitions;
+mod renames;
 mod table;
 mod triggers;
 
 pub use binding::{Attached, Binding, Bindings, bindings, still_holds};
 pub use id::{IdType, uuid};
 pub use table::{
-    Attachment, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, check_table, detach,
+    Attachment, Claim, Trigger, VERSION_DEFINITION, VERSION_TYPES, detach,
     optional_column, require_column, require_distinct,
 };
 pub use triggers::{as_it_is, changes, exhausted, is_bump, raised};
