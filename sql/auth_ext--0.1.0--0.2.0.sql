@@ -1,6 +1,9 @@
 -- Made by `make generated` from sql/upgrade/0.1.0--0.2.0.sql and the functions of a fresh install. Do not edit.
 \echo Use "ALTER EXTENSION auth_ext UPDATE" to load this file. \quit
 
+-- Every name, operator, type and cast below is PostgreSQL's own, whatever stands in schema auth.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
 -- The extension's tables, views and functions, for this script only.
 CREATE FUNCTION auth.update_objects(OUT kind text, OUT name text, OUT id oid, OUT acl aclitem[], OUT owner oid) RETURNS SETOF record
     LANGUAGE sql STABLE
@@ -184,6 +187,14 @@ SELECT pg_catalog.pg_extension_config_dump('auth.session_issuers',
     'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
          FROM auth.installation AS i');
 
+-- Attached tables: what a table was called when it was attached, and one event trigger for all that happens to tables.
+
+ALTER TABLE auth.attached_tables ADD COLUMN table_name text;
+COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
+DROP EVENT TRIGGER auth_ext_cover_new_partitions;
+DROP FUNCTION auth.cover_new_partitions();
+DROP FUNCTION auth.cover_partitions();
+
 -- Functions whose result or arguments have changed: dropped here, made anew below.
 DROP FUNCTION auth.health();
 
@@ -360,10 +371,10 @@ COMMENT ON FUNCTION auth.trust_changed() IS
 
 CREATE OR REPLACE FUNCTION auth.attach_users(
     users regclass,
-    id_column name DEFAULT 'id',
-    version_column name DEFAULT 'session_version',
+    id_column name DEFAULT NULL,
+    version_column name DEFAULT NULL,
     active_column name DEFAULT NULL,
-    bump_on name[] DEFAULT '{}'
+    bump_on name[] DEFAULT NULL
 ) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'attach_users_wrapper';
 COMMENT ON FUNCTION auth.attach_users(regclass, name, name, name, name[]) IS
@@ -376,10 +387,10 @@ COMMENT ON FUNCTION auth.detach_users() IS
 
 CREATE OR REPLACE FUNCTION auth.attach_api_keys(
     api_keys regclass,
-    id_column name DEFAULT 'id',
-    user_column name DEFAULT 'user_id',
-    fingerprint_column name DEFAULT 'key_fingerprint',
-    version_column name DEFAULT 'session_version',
+    id_column name DEFAULT NULL,
+    user_column name DEFAULT NULL,
+    fingerprint_column name DEFAULT NULL,
+    version_column name DEFAULT NULL,
     hash_column name DEFAULT NULL,
     prefix_column name DEFAULT NULL,
     active_column name DEFAULT NULL,
@@ -409,6 +420,11 @@ CREATE OR REPLACE FUNCTION auth.configuration_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'configuration_changed_wrapper';
 COMMENT ON FUNCTION auth.configuration_changed() IS
     'Trigger function: makes every session read the bindings anew when the change commits.';
+
+CREATE OR REPLACE FUNCTION auth.follow_tables() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'follow_tables_wrapper';
+COMMENT ON FUNCTION auth.follow_tables() IS
+    'Event trigger function: gives new partitions of attached tables the trigger for TRUNCATE, and warns when an attached table is renamed.';
 
 CREATE OR REPLACE FUNCTION auth.users_before_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'users_before_row_wrapper';
@@ -790,7 +806,10 @@ AS $$
 BEGIN
     -- One at a time. Not by locking auth.issuers itself: two that have begun to insert would deadlock.
     LOCK TABLE auth.revoking_issuers IN SHARE ROW EXCLUSIVE MODE;
-    IF TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM auth.issuers AS i WHERE i.is_default) THEN
+    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM auth.issuers AS i WHERE i.issuer = NEW.issuer) THEN
+        -- ON CONFLICT: nothing is inserted, and the UPDATE comes back here if there is one.
+        NULL;
+    ELSIF TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM auth.issuers AS i WHERE i.is_default) THEN
         NEW.is_default := true;
     ELSIF NEW.is_default AND (TG_OP = 'INSERT' OR NOT OLD.is_default) THEN
         UPDATE auth.issuers AS i SET is_default = false WHERE i.is_default AND i.issuer <> NEW.issuer;
@@ -825,66 +844,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION auth.mark_session_issuer() IS 'Trigger function: remembers the issuers under which a session was ever opened.';
-
-CREATE OR REPLACE FUNCTION auth.cover_partitions() RETURNS void
-    LANGUAGE plpgsql
-    SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    uncovered record;
-BEGIN
-    FOR uncovered IN
-        SELECT p.relid::regclass AS partition,
-               CASE WHEN t.tgtype & 2 = 2 THEN 'BEFORE' ELSE 'AFTER' END AS moment,
-               format('%I.%I', n.nspname, f.proname) AS function,
-               f.oid
-        FROM auth.attached_tables AS a
-        JOIN pg_class AS c ON c.oid = a.relation AND c.relkind = 'p'
-        -- 32: TRUNCATE, as pg_trigger.h has it.
-        JOIN pg_trigger AS t ON t.tgrelid = a.relation AND t.tgtype & 32 = 32 AND NOT t.tgisinternal
-        JOIN pg_proc AS f ON f.oid = t.tgfoid
-        JOIN pg_namespace AS n ON n.oid = f.pronamespace
-        JOIN pg_depend AS d
-            ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-        JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'auth_ext'
-        CROSS JOIN LATERAL pg_partition_tree(a.relation) AS p
-        JOIN pg_class AS pc ON pc.oid = p.relid AND pc.relkind IN ('r', 'p')
-        WHERE p.level > 0
-          AND NOT EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = p.relid AND own.tgfoid = t.tgfoid)
-    LOOP
-        -- The ALTER TABLE below comes back here, by the event trigger.
-        CONTINUE WHEN EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = uncovered.partition AND own.tgfoid = uncovered.oid);
-        EXECUTE format(
-            'CREATE TRIGGER zzzz_auth_ext_8_truncate %s TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()',
-            uncovered.moment, uncovered.partition, uncovered.function);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzzz_auth_ext_8_truncate', uncovered.partition);
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION auth.cover_partitions() IS 'Gives partitions of attached tables the trigger for TRUNCATE where they lack it.';
-
-CREATE OR REPLACE FUNCTION auth.cover_new_partitions() RETURNS event_trigger
-    LANGUAGE plpgsql
-    SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF (
-        SELECT count(*) = 2
-        FROM pg_extension AS e
-        JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
-        WHERE e.extname = 'auth_ext'
-          AND ((d.classid = 'pg_class'::regclass AND d.objid = to_regclass('auth.attached_tables'))
-               OR (d.classid = 'pg_proc'::regclass AND d.objid = to_regprocedure('auth.cover_partitions()')))
-    ) THEN
-        PERFORM auth.cover_partitions();
-    END IF;
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'auth_ext could not cover a partition of an attached table: a TRUNCATE of it ends no session' USING DETAIL = SQLERRM;
-END
-$$;
-COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: calls cover_partitions.';
 
 CREATE OR REPLACE FUNCTION auth.keys_follow_issuer() RETURNS trigger
     LANGUAGE plpgsql
@@ -1115,9 +1074,8 @@ BEGIN
 END
 $$;
 
-DROP EVENT TRIGGER auth_ext_cover_new_partitions;
-CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
-    EXECUTE FUNCTION auth.cover_new_partitions();
-ALTER EVENT TRIGGER auth_ext_cover_new_partitions ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER auth_ext_cover_new_partitions IS 'Gives new partitions of attached tables the trigger for TRUNCATE.';
+CREATE EVENT TRIGGER auth_ext_follow_tables ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'CREATE SCHEMA', 'ALTER TABLE')
+    EXECUTE FUNCTION auth.follow_tables();
+ALTER EVENT TRIGGER auth_ext_follow_tables ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER auth_ext_follow_tables IS 'Gives new partitions of attached tables the trigger for TRUNCATE, and warns when an attached table is renamed.';

@@ -1,26 +1,57 @@
 \echo Use "CREATE EXTENSION auth_ext" to load this file. \quit
 
+-- Every name, operator, type and cast below is PostgreSQL's own, whatever stands in schema auth or in the installer's search_path.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
 -- Tokens are UTF-8 by their RFCs, and the extension hands their text to jsonb as it is.
--- The schema must be safe: whoever may create objects in it could stand in front of ours.
+-- The schema must be safe: whoever may create objects in it could stand in front of ours, and what is in it already is
+-- somebody else's.
 DO $$
+DECLARE
+    held text;
 BEGIN
-    IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
+    IF current_setting('server_encoding') <> 'UTF8' THEN
         RAISE EXCEPTION 'auth_ext needs a database with encoding UTF8'
             USING ERRCODE = 'feature_not_supported';
     END IF;
     IF EXISTS (
-        SELECT FROM pg_catalog.pg_namespace AS n
-        JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
+        SELECT FROM pg_namespace AS n
+        JOIN pg_roles AS r ON r.oid = n.nspowner
         WHERE n.nspname = 'auth'
           AND (NOT r.rolsuper OR EXISTS (
-              SELECT FROM pg_catalog.aclexplode(n.nspacl) AS a
-              LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = a.grantee
+              SELECT FROM aclexplode(n.nspacl) AS a
+              LEFT JOIN pg_roles AS g ON g.oid = a.grantee
               WHERE a.privilege_type = 'CREATE' AND g.rolsuper IS NOT TRUE
           ))
     ) THEN
         RAISE EXCEPTION 'schema auth exists and others than superusers may create objects in it'
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = 'ALTER SCHEMA auth OWNER TO a superuser, and REVOKE CREATE ON SCHEMA auth from every other role.';
+                  HINT = 'auth_ext cannot share a schema with another product. If schema auth is left over, drop it, or ALTER SCHEMA auth OWNER TO a superuser and REVOKE CREATE ON SCHEMA auth from every other role.';
+    END IF;
+    SELECT pg_describe_object(o.class, o.id, 0) INTO held
+    FROM (
+        SELECT 'pg_class'::regclass::oid AS class, oid AS id, relnamespace AS namespace FROM pg_class
+        UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace FROM pg_proc
+        UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type
+        UNION ALL SELECT 'pg_operator'::regclass, oid, oprnamespace FROM pg_operator
+        UNION ALL SELECT 'pg_opclass'::regclass, oid, opcnamespace FROM pg_opclass
+        UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfnamespace FROM pg_opfamily
+        UNION ALL SELECT 'pg_collation'::regclass, oid, collnamespace FROM pg_collation
+        UNION ALL SELECT 'pg_conversion'::regclass, oid, connamespace FROM pg_conversion
+        UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxnamespace FROM pg_statistic_ext
+        UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgnamespace FROM pg_ts_config
+        UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictnamespace FROM pg_ts_dict
+        UNION ALL SELECT 'pg_ts_parser'::regclass, oid, prsnamespace FROM pg_ts_parser
+        UNION ALL SELECT 'pg_ts_template'::regclass, oid, tmplnamespace FROM pg_ts_template
+        UNION ALL SELECT 'pg_default_acl'::regclass, oid, defaclnamespace FROM pg_default_acl
+    ) AS o
+    JOIN pg_namespace AS n ON n.oid = o.namespace
+    WHERE n.nspname = 'auth'
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'schema auth is not empty: it holds %', held
+            USING ERRCODE = 'duplicate_object',
+                  HINT = 'auth_ext needs the schema auth for itself, and cannot share it with another product.';
     END IF;
 END
 $$;
@@ -150,10 +181,12 @@ CREATE TABLE auth.attached_tables (
     prefix_column      text,
     expires_column     text,
     last_used_column   text,
-    trigger_count      integer NOT NULL
+    trigger_count      integer NOT NULL,
+    table_name         text
 );
 COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users and attach_api_keys bound them.';
 COMMENT ON COLUMN auth.attached_tables.trigger_count IS 'How many triggers keep the table right; with fewer, nothing is verified.';
+COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
 
 CREATE TABLE auth.user_history (
     user_id      text COLLATE "C" PRIMARY KEY,

@@ -8,7 +8,10 @@ AS $$
 BEGIN
     -- One at a time. Not by locking auth.issuers itself: two that have begun to insert would deadlock.
     LOCK TABLE auth.revoking_issuers IN SHARE ROW EXCLUSIVE MODE;
-    IF TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM auth.issuers AS i WHERE i.is_default) THEN
+    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM auth.issuers AS i WHERE i.issuer = NEW.issuer) THEN
+        -- ON CONFLICT: nothing is inserted, and the UPDATE comes back here if there is one.
+        NULL;
+    ELSIF TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM auth.issuers AS i WHERE i.is_default) THEN
         NEW.is_default := true;
     ELSIF NEW.is_default AND (TG_OP = 'INSERT' OR NOT OLD.is_default) THEN
         UPDATE auth.issuers AS i SET is_default = false WHERE i.is_default AND i.issuer <> NEW.issuer;
@@ -49,76 +52,12 @@ END
 $$;
 COMMENT ON FUNCTION auth.mark_session_issuer() IS 'Trigger function: remembers the issuers under which a session was ever opened.';
 
--- PostgreSQL gives a new partition the row triggers of its parent, but not those of TRUNCATE. The statement is made of
--- fixed text, of the names of tables, and of functions that are members of the extension: nothing else of what a
--- table's owner wrote goes into it. A foreign table has no such trigger.
-CREATE FUNCTION auth.cover_partitions() RETURNS void
-    LANGUAGE plpgsql
-    SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    uncovered record;
-BEGIN
-    FOR uncovered IN
-        SELECT p.relid::regclass AS partition,
-               CASE WHEN t.tgtype & 2 = 2 THEN 'BEFORE' ELSE 'AFTER' END AS moment,
-               format('%I.%I', n.nspname, f.proname) AS function,
-               f.oid
-        FROM auth.attached_tables AS a
-        JOIN pg_class AS c ON c.oid = a.relation AND c.relkind = 'p'
-        -- 32: TRUNCATE, as pg_trigger.h has it.
-        JOIN pg_trigger AS t ON t.tgrelid = a.relation AND t.tgtype & 32 = 32 AND NOT t.tgisinternal
-        JOIN pg_proc AS f ON f.oid = t.tgfoid
-        JOIN pg_namespace AS n ON n.oid = f.pronamespace
-        JOIN pg_depend AS d
-            ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-        JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'auth_ext'
-        CROSS JOIN LATERAL pg_partition_tree(a.relation) AS p
-        JOIN pg_class AS pc ON pc.oid = p.relid AND pc.relkind IN ('r', 'p')
-        WHERE p.level > 0
-          AND NOT EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = p.relid AND own.tgfoid = t.tgfoid)
-    LOOP
-        -- The ALTER TABLE below comes back here, by the event trigger.
-        CONTINUE WHEN EXISTS (SELECT FROM pg_trigger AS own WHERE own.tgrelid = uncovered.partition AND own.tgfoid = uncovered.oid);
-        EXECUTE format(
-            'CREATE TRIGGER zzzz_auth_ext_8_truncate %s TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()',
-            uncovered.moment, uncovered.partition, uncovered.function);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzzz_auth_ext_8_truncate', uncovered.partition);
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION auth.cover_partitions() IS 'Gives partitions of attached tables the trigger for TRUNCATE where they lack it.';
-
--- Runs in everybody's CREATE TABLE and ALTER TABLE: it calls its function only where both the function and its table are
--- members of the extension (a schema of this name may be somebody else's after a rename), and fails nobody's command.
-CREATE FUNCTION auth.cover_new_partitions() RETURNS event_trigger
-    LANGUAGE plpgsql
-    SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF (
-        SELECT count(*) = 2
-        FROM pg_extension AS e
-        JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
-        WHERE e.extname = 'auth_ext'
-          AND ((d.classid = 'pg_class'::regclass AND d.objid = to_regclass('auth.attached_tables'))
-               OR (d.classid = 'pg_proc'::regclass AND d.objid = to_regprocedure('auth.cover_partitions()')))
-    ) THEN
-        PERFORM auth.cover_partitions();
-    END IF;
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'auth_ext could not cover a partition of an attached table: a TRUNCATE of it ends no session' USING DETAIL = SQLERRM;
-END
-$$;
-COMMENT ON FUNCTION auth.cover_new_partitions() IS 'Event trigger function: calls cover_partitions.';
-
-CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
-    EXECUTE FUNCTION auth.cover_new_partitions();
-ALTER EVENT TRIGGER auth_ext_cover_new_partitions ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER auth_ext_cover_new_partitions IS 'Gives new partitions of attached tables the trigger for TRUNCATE.';
+-- PostgreSQL gives a new partition the row triggers of its parent, but not those of TRUNCATE.
+CREATE EVENT TRIGGER auth_ext_follow_tables ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'CREATE SCHEMA', 'ALTER TABLE')
+    EXECUTE FUNCTION auth.follow_tables();
+ALTER EVENT TRIGGER auth_ext_follow_tables ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER auth_ext_follow_tables IS 'Gives new partitions of attached tables the trigger for TRUNCATE, and warns when an attached table is renamed.';
 
 -- The signal that makes every backend read its keys and bindings anew. ENABLE ALWAYS: also where the
 -- change arrives by logical replication or under session_replication_role = replica.

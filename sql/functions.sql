@@ -163,10 +163,10 @@ COMMENT ON FUNCTION auth.trust_changed() IS
 
 CREATE FUNCTION auth.attach_users(
     users regclass,
-    id_column name DEFAULT 'id',
-    version_column name DEFAULT 'session_version',
+    id_column name DEFAULT NULL,
+    version_column name DEFAULT NULL,
     active_column name DEFAULT NULL,
-    bump_on name[] DEFAULT '{}'
+    bump_on name[] DEFAULT NULL
 ) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'attach_users_wrapper';
 COMMENT ON FUNCTION auth.attach_users(regclass, name, name, name, name[]) IS
@@ -179,10 +179,10 @@ COMMENT ON FUNCTION auth.detach_users() IS
 
 CREATE FUNCTION auth.attach_api_keys(
     api_keys regclass,
-    id_column name DEFAULT 'id',
-    user_column name DEFAULT 'user_id',
-    fingerprint_column name DEFAULT 'key_fingerprint',
-    version_column name DEFAULT 'session_version',
+    id_column name DEFAULT NULL,
+    user_column name DEFAULT NULL,
+    fingerprint_column name DEFAULT NULL,
+    version_column name DEFAULT NULL,
     hash_column name DEFAULT NULL,
     prefix_column name DEFAULT NULL,
     active_column name DEFAULT NULL,
@@ -212,6 +212,11 @@ CREATE FUNCTION auth.configuration_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'configuration_changed_wrapper';
 COMMENT ON FUNCTION auth.configuration_changed() IS
     'Trigger function: makes every session read the bindings anew when the change commits.';
+
+CREATE FUNCTION auth.follow_tables() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'follow_tables_wrapper';
+COMMENT ON FUNCTION auth.follow_tables() IS
+    'Event trigger function: gives new partitions of attached tables the trigger for TRUNCATE, and warns when an attached table is renamed.';
 
 CREATE FUNCTION auth.users_before_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'users_before_row_wrapper';

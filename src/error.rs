@@ -20,6 +20,8 @@ pub enum Error {
     Forbidden(String),
     /// What the extension relies on is not so: SQLSTATE XX000.
     Internal(String),
+    /// Another transaction was in the way of this one's snapshot: SQLSTATE 40001.
+    Retry,
 }
 
 /// The result of everything that can be refused.
@@ -38,10 +40,25 @@ impl From<KeyError> for Error {
 }
 
 impl Error {
+    /// The library was called in a database without its tables.
+    pub const NO_EXTENSION: Self = Self::NotSetUp(
+        "extension auth_ext is not installed in this database",
+        "CREATE EXTENSION auth_ext;",
+    );
+    /// A table or function that this library needs is not there.
+    pub const OLD_EXTENSION: Self = Self::NotSetUp(
+        "a table or function of auth_ext is missing",
+        "ALTER EXTENSION auth_ext UPDATE;",
+    );
     /// No issuer was named and none is the default.
     pub const NO_ISSUER: Self = Self::NotSetUp(
         "no default issuer is set up",
         "INSERT INTO auth.issuers (issuer, audience) VALUES ('https://api.example.com', '{example.com}');",
+    );
+    /// There are issuers, and none of them is the default: its row was deleted, say.
+    pub const NO_DEFAULT_ISSUER: Self = Self::NotSetUp(
+        "no issuer is the default one",
+        "UPDATE auth.issuers SET is_default = true WHERE issuer = '…'; or name the issuer in the call.",
     );
     /// The issuer has no key to sign with.
     pub const NO_KEY: Self = Self::NotSetUp(
@@ -118,6 +135,12 @@ impl Error {
                 None,
                 None,
             ),
+            Self::Retry => (
+                PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+                "could not serialize access due to concurrent update".to_owned(),
+                None,
+                None,
+            ),
         };
         let mut report = ErrorReport::new(code, message, "auth_ext").set_domain(DOMAIN);
         if let Some(detail) = detail {
@@ -144,6 +167,17 @@ pub fn warn(message: String) {
     ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "auth_ext")
         .set_domain(DOMAIN)
         .report(PgLogLevel::WARNING);
+}
+
+/// Raises a NOTICE about what the administrator may not have meant.
+pub fn notice(message: &str) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message.to_owned(),
+        "auth_ext",
+    )
+    .set_domain(DOMAIN)
+    .report(PgLogLevel::NOTICE);
 }
 
 /// The message domain of our reports, by which the log hook knows them.

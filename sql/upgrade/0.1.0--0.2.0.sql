@@ -152,6 +152,14 @@ SELECT pg_catalog.pg_extension_config_dump('auth.session_issuers',
     'UNION ALL SELECT ''auth_ext:restored '' || i.origin || '' '' || md5(pg_current_snapshot()::text || current_database())
          FROM auth.installation AS i');
 
+-- Attached tables: what a table was called when it was attached, and one event trigger for all that happens to tables.
+
+ALTER TABLE auth.attached_tables ADD COLUMN table_name text;
+COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
+DROP EVENT TRIGGER auth_ext_cover_new_partitions;
+DROP FUNCTION auth.cover_new_partitions();
+DROP FUNCTION auth.cover_partitions();
+
 -- Functions whose result or arguments have changed: dropped here, made anew below.
 DROP FUNCTION auth.health();
 
@@ -261,9 +269,8 @@ BEGIN
 END
 $$;
 
-DROP EVENT TRIGGER auth_ext_cover_new_partitions;
-CREATE EVENT TRIGGER auth_ext_cover_new_partitions ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
-    EXECUTE FUNCTION auth.cover_new_partitions();
-ALTER EVENT TRIGGER auth_ext_cover_new_partitions ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER auth_ext_cover_new_partitions IS 'Gives new partitions of attached tables the trigger for TRUNCATE.';
+CREATE EVENT TRIGGER auth_ext_follow_tables ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'CREATE SCHEMA', 'ALTER TABLE')
+    EXECUTE FUNCTION auth.follow_tables();
+ALTER EVENT TRIGGER auth_ext_follow_tables ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER auth_ext_follow_tables IS 'Gives new partitions of attached tables the trigger for TRUNCATE, and warns when an attached table is renamed.';

@@ -7,10 +7,10 @@ use pgrx::spi::quote_identifier;
 
 use super::{current, history, triggers};
 use crate::attach::{
-    Attachment, IdType, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, changes, check_table,
-    detach, require_column, require_distinct,
+    Attachment, Claim, IdType, Trigger, VERSION_DEFINITION, VERSION_TYPES, changes, detach,
+    require_column, require_distinct,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, notice, warn};
 use crate::invalidation::Reason;
 use crate::pg::boundary::sql;
 use crate::pg::catalog;
@@ -27,31 +27,42 @@ fn attach_users(
     let (id, version) = (name_argument(id_column), name_argument(version_column));
     let active = name_argument(active_column);
     sql(move || {
-        let missing = |argument| Error::Argument(format!("{argument} must not be NULL"));
-        let relation = users.ok_or_else(|| missing("users"))?;
-        let id = id.ok_or_else(|| missing("id_column"))?;
-        let version = version.ok_or_else(|| missing("version_column"))?;
-        let Names(bump_on) = bump_on.ok_or_else(|| missing("bump_on"))?;
-        attach(&users_attachment(
-            relation,
-            id,
-            version,
-            active.as_deref(),
-            bump_on,
-        )?)?;
-        history::apply(current().users()?);
+        let relation = users.ok_or_else(|| Error::Argument("users must not be NULL".to_owned()))?;
+        let claim = Claim::new("users", relation)?;
+        let bump_on = match bump_on {
+            Some(Names(names)) => names,
+            None => claim.bump_on().into_iter().map(Some).collect(),
+        };
+        let bumps = !bump_on.is_empty();
+        claim.attach(&users_attachment(&claim, id, version, active, bump_on)?)?;
+        let attached = current();
+        let users = attached.users()?;
+        history::apply(users);
+        if !bumps {
+            notice("no column is in bump_on: changing a password ends no session");
+        }
+        if !users.has_unique_ids {
+            warn(format!(
+                "no unique index is on column \"{}\" alone: an id that two rows share is nobody's",
+                users.id_column
+            ));
+        }
         Ok(())
     });
 }
 
 fn users_attachment(
-    relation: pg_sys::Oid,
-    id: String,
-    version: String,
-    active: Option<&str>,
+    claim: &Claim,
+    id: Option<String>,
+    version: Option<String>,
+    active: Option<String>,
     bump_on: Vec<Option<String>>,
 ) -> Result<Attachment> {
-    let table = check_table("users", relation)?;
+    let relation = claim.relation();
+    let id = claim.named(id, "id_column").unwrap_or("id".to_owned());
+    let version = claim.named(version, "version_column");
+    let version = version.unwrap_or("session_version".to_owned());
+    let active = claim.named(active, "active_column");
     let id_type = catalog::column(relation, &id)
         .ok_or_else(|| Error::Argument(format!("column \"{id}\" does not exist")))?;
     if id_type.generated || IdType::of(id_type.type_oid).is_none() {
@@ -71,18 +82,17 @@ fn users_attachment(
     } else {
         require_column(relation, &version, VERSION_TYPES, "integer or bigint")?;
     }
-    let active = active_column(relation, active)?;
+    let active = active_column(relation, active.as_deref())?;
     require_distinct(&[
         Some(&id),
         Some(&version),
         active.as_ref().map(|(name, _)| name),
     ])?;
     let bump_on = bump_columns(relation, &[&id, &version], bump_on)?;
+    let partitioned = claim.table.kind == b'p';
     Ok(Attachment {
-        kind: "users",
-        relation,
         missing,
-        triggers: users_triggers(&id, &version, active.as_ref(), &bump_on, table.kind == b'p'),
+        triggers: users_triggers(&id, &version, active.as_ref(), &bump_on, partitioned),
         columns: vec![
             ("id_column", Some(id)),
             ("version_column", Some(version)),
@@ -143,8 +153,8 @@ fn users_triggers(
     bump_on: &[String],
     partitioned: bool,
 ) -> Vec<Trigger> {
-    const BEFORE_ROW: &str = "auth.users_before_row()";
-    const AFTER_ROW: &str = "auth.users_after_row()";
+    const BEFORE_ROW: &str = "auth.users_before_row";
+    const AFTER_ROW: &str = "auth.users_after_row";
     let ends =
         bump_on
             .iter()
@@ -170,6 +180,7 @@ fn users_triggers(
         event,
         when,
         function,
+        bumps: false,
     };
     // Of a partitioned table every UPDATE is seen: it may move the row, which looks like a deletion.
     triggers.push(trigger(
@@ -180,13 +191,15 @@ fn users_triggers(
     ));
     // Behind it, whose condition would see the raised version.
     if !ends.is_empty() {
-        let bump = "auth.users_before_row('bump')";
-        triggers.push(trigger(
-            "2_bump",
-            "BEFORE UPDATE",
-            Some(ends.join(" OR ")),
-            bump,
-        ));
+        triggers.push(Trigger {
+            bumps: true,
+            ..trigger(
+                "2_bump",
+                "BEFORE UPDATE",
+                Some(ends.join(" OR ")),
+                BEFORE_ROW,
+            )
+        });
     }
     triggers.push(trigger("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
     if partitioned {
@@ -204,7 +217,7 @@ fn users_triggers(
         "8_truncate",
         "BEFORE TRUNCATE",
         None,
-        "auth.users_before_truncate()",
+        "auth.users_before_truncate",
     ));
     triggers
 }

@@ -11,19 +11,19 @@ use super::users::Users;
 use crate::invalidation;
 use crate::pg::catalog::Relation;
 use crate::pg::local::process_local;
-use crate::pg::plan::{Plan, Sees, query};
+use crate::pg::plan::{OurPlan, Plan, Sees, query};
 use crate::pg::{acting::ActingAs, catalog, clock, transaction};
 
 /// The kept plans on `auth.user_history`. That table is fixed, so they live as long as the backend.
 struct Plans {
-    remember: Plan,
-    next_version: Plan,
-    bumped_at: Plan,
+    remember: OurPlan,
+    next_version: OurPlan,
+    bumped_at: OurPlan,
 }
 
 process_local! {
     static PLANS: Plans = Plans {
-        remember: Plan::prepare(
+        remember: OurPlan::new(
             "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)
              VALUES ($1, pg_catalog.clock_timestamp(), $2)
              ON CONFLICT (user_id) DO UPDATE
@@ -31,12 +31,12 @@ process_local! {
                      next_version = greatest(h.next_version, excluded.next_version)",
             &[pg_sys::TEXTOID, pg_sys::INT8OID],
         ),
-        next_version: Plan::prepare(
+        next_version: OurPlan::new(
             "SELECT h.next_version FROM auth.user_history AS h
              WHERE h.user_id OPERATOR(pg_catalog.=) $1",
             &[pg_sys::TEXTOID],
         ),
-        bumped_at: Plan::prepare(
+        bumped_at: OurPlan::new(
             "SELECT h.bumped_at FROM auth.user_history AS h
              WHERE h.user_id OPERATOR(pg_catalog.=) $1",
             &[pg_sys::TEXTOID],
@@ -46,7 +46,7 @@ process_local! {
 
 /// Runs one of the plans as the owner of the table, whoever changed the users row.
 fn run<T>(
-    plan: impl Fn(&Plans) -> &Plan,
+    plan: impl Fn(&Plans) -> &OurPlan,
     sees: Sees,
     arguments: &[Option<pg_sys::Datum>],
     read: impl FnMut(&crate::pg::row::Row) -> T,
@@ -130,29 +130,6 @@ pub fn settle_bulk(version_floor: i64) {
     });
 }
 
-/// After the table was attached: a row of a table that was swapped in, or written while none was attached, is no refuge for
-/// tokens that had ended. No version is below what the history says.
-pub fn apply(users: &Users) {
-    let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
-    let lower = query(
-        Sees::Latest,
-        &format!(
-            "SELECT {id}, h.next_version FROM {table} AS u
-             JOIN auth.user_history AS h ON h.user_id = CASE
-                 WHEN octet_length({id}) <= {LONGEST_ID} THEN {id}
-                 ELSE 'sha256:' || encode(sha256(convert_to({id}, 'UTF8')), 'hex') END
-             WHERE coalesce(u.{version}, 0) < h.next_version",
-            table = users.table.as_source(),
-            version = quote_identifier(&users.version_column),
-        ),
-        &[],
-        |row| (row.required::<String>(1), row.required::<i64>(2)),
-    );
-    for (user_id, next_version) in lower {
-        users.raise(&user_id, next_version);
-    }
-}
-
 /// Before a TRUNCATE of `table` (the users table or a partition): remembers every user as deleted, one by
 /// one or, beyond `threshold`, by one mark.
 pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
@@ -163,5 +140,34 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     }
     for (user_id, version) in rows {
         remember(&user_id, version.saturating_add(1));
+    }
+}
+
+/// Raises the versions of users who are in the table to where the history says that they are at least: it may be a copy
+/// of an earlier time.
+pub fn apply(users: &Users) {
+    let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
+    let version = format!("coalesce(u.{}, 0)", quote_identifier(&users.version_column));
+    // The id as `key` has it.
+    let sql = format!(
+        "SELECT {id}, h.next_version
+         FROM {table} AS u
+         JOIN {history} AS h ON h.user_id OPERATOR(pg_catalog.=) (CASE
+             WHEN pg_catalog.octet_length({id}) OPERATOR(pg_catalog.<=) {LONGEST_ID} THEN {id}
+             ELSE 'sha256:' OPERATOR(pg_catalog.||) pg_catalog.encode(
+                 pg_catalog.sha256(pg_catalog.convert_to({id}, 'UTF8')), 'hex')
+             END COLLATE pg_catalog.\"C\")
+         WHERE {version} OPERATOR(pg_catalog.<) h.next_version",
+        table = users.table.as_source(),
+        history = catalog::place("auth.user_history"),
+    );
+    let behind = {
+        let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
+        Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
+            Some((row.get::<String>(1)?, row.get::<i64>(2)?))
+        })
+    };
+    for (id, next_version) in behind.into_iter().flatten() {
+        users.raise(&id, next_version);
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::boundary::sql;
 use crate::pg::local::process_local;
-use crate::pg::plan::{Plan, Sees, query, text};
+use crate::pg::plan::{OurPlan, Sees, query, text};
 use crate::pg::{catalog, clock};
 
 const HOUR: i64 = 3_600 * 1_000_000;
@@ -104,7 +104,7 @@ fn consume_one_time_token(token: &str, purpose: &str) -> Option<String> {
 }
 
 process_local! {
-    static END_OF_USER: Plan = Plan::prepare(
+    static END_OF_USER: OurPlan = OurPlan::new(
         "DELETE FROM auth.one_time_tokens AS t
          WHERE pg_catalog.md5(t.user_id) OPERATOR(pg_catalog.=) pg_catalog.md5($1)
            AND t.user_id OPERATOR(pg_catalog.=) $1 AND t.used_at IS NULL",

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use crate::attach::{self, Attachment, Trigger, attach, detach, optional_column, require_column};
+use crate::attach::{self, Attachment, Claim, Trigger, detach, optional_column, require_column};
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::names::name_argument;
@@ -50,7 +50,8 @@ fn attach_api_keys(
     sql(move || {
         let relation =
             api_keys.ok_or_else(|| Error::Argument("api_keys must not be NULL".to_owned()))?;
-        attach(&columns.attachment(relation)?)
+        let claim = Claim::new("api_keys", relation)?;
+        claim.attach(&columns.attachment(&claim)?)
     });
 }
 
@@ -68,24 +69,24 @@ struct Columns {
 }
 
 impl Columns {
-    fn attachment(self, relation: pg_sys::Oid) -> Result<Attachment> {
-        let table = attach::check_table("api_keys", relation)?;
-        let required = |name: Option<String>, argument: &str| {
-            name.ok_or_else(|| Error::Argument(format!("{argument} must not be NULL")))
+    fn attachment(self, claim: &Claim) -> Result<Attachment> {
+        let relation = claim.relation();
+        let required = |name: Option<String>, task: &str, customary: &str| {
+            claim.named(name, task).unwrap_or(customary.to_owned())
         };
-        let id = required(self.id, "id_column")?;
+        let id = required(self.id, "id_column", "id");
         require_column(relation, &id, IDS, ID_TYPES)?;
-        let user = required(self.user, "user_column")?;
+        let user = required(self.user, "user_column", "user_id");
         require_column(relation, &user, IDS, ID_TYPES)?;
-        let fingerprint = required(self.fingerprint, "fingerprint_column")?;
-        let version = required(self.version, "version_column")?;
+        let fingerprint = required(self.fingerprint, "fingerprint_column", "key_fingerprint");
+        let version = required(self.version, "version_column", "session_version");
 
         let mut missing = Vec::new();
         if crate::pg::catalog::column(relation, &fingerprint).is_none() {
             // A partitioned table can only be unique in its partition key.
             missing.push((
                 fingerprint.clone(),
-                if table.kind == b'p' {
+                if claim.table.kind == b'p' {
                     "text"
                 } else {
                     "text UNIQUE"
@@ -105,13 +106,20 @@ impl Columns {
             )?;
         }
 
-        let optional = |named: Option<String>, customary, types, expected| {
+        let optional = |named: Option<String>, task, customary, types, expected| {
+            let named = claim.named(named, task);
             optional_column(relation, named.as_deref(), customary, types, expected)
         };
         let text = "text or varchar";
         let times = "timestamp or timestamptz";
-        let active = optional(self.active, "is_active", &[pg_sys::BOOLOID], "boolean")?;
-        let expires = optional(self.expires, "expires_at", TIMES, times)?;
+        let active = optional(
+            self.active,
+            "active_column",
+            "is_active",
+            &[pg_sys::BOOLOID],
+            "boolean",
+        )?;
+        let expires = optional(self.expires, "expires_column", "expires_at", TIMES, times)?;
         let tasks = [
             Some(&id),
             Some(&user),
@@ -122,8 +130,6 @@ impl Columns {
         ];
         attach::require_distinct(&tasks)?;
         Ok(Attachment {
-            kind: "api_keys",
-            relation,
             missing,
             triggers: triggers(
                 &user,
@@ -137,16 +143,25 @@ impl Columns {
                 ("user_column", Some(user)),
                 ("fingerprint_column", Some(fingerprint)),
                 ("version_column", Some(version)),
-                ("hash_column", optional(self.hash, "key_hash", TEXT, text)?),
+                (
+                    "hash_column",
+                    optional(self.hash, "hash_column", "key_hash", TEXT, text)?,
+                ),
                 (
                     "prefix_column",
-                    optional(self.prefix, "prefix", TEXT, text)?,
+                    optional(self.prefix, "prefix_column", "prefix", TEXT, text)?,
                 ),
                 ("active_column", active),
                 ("expires_column", expires),
                 (
                     "last_used_column",
-                    optional(self.last_used, "last_used_at", TIMES, times)?,
+                    optional(
+                        self.last_used,
+                        "last_used_column",
+                        "last_used_at",
+                        TIMES,
+                        times,
+                    )?,
                 ),
             ],
             bump_on: Vec::new(),
@@ -161,13 +176,14 @@ fn triggers(
     active: Option<&str>,
     expires: Option<&str>,
 ) -> Vec<Trigger> {
-    const BEFORE_ROW: &str = "auth.api_keys_before_row()";
-    const AFTER_ROW: &str = "auth.api_keys_after_row()";
+    const BEFORE_ROW: &str = "auth.api_keys_before_row";
+    const AFTER_ROW: &str = "auth.api_keys_after_row";
     let trigger = |name, event, when, function| Trigger {
         name,
         event,
         when,
         function,
+        bumps: false,
     };
     let tells = [user, fingerprint, version]
         .into_iter()
@@ -182,12 +198,10 @@ fn triggers(
     )];
     if let Some(column) = active.map(quote_identifier) {
         let ends = format!("OLD.{column} AND NEW.{column} IS NOT TRUE");
-        triggers.push(trigger(
-            "2_bump",
-            "BEFORE UPDATE",
-            Some(ends),
-            "auth.api_keys_before_row('bump')",
-        ));
+        triggers.push(Trigger {
+            bumps: true,
+            ..trigger("2_bump", "BEFORE UPDATE", Some(ends), BEFORE_ROW)
+        });
     }
     triggers.push(trigger(
         "5_updated",
@@ -200,7 +214,7 @@ fn triggers(
         "8_truncate",
         "AFTER TRUNCATE",
         None,
-        "auth.api_keys_after_truncate()",
+        "auth.api_keys_after_truncate",
     ));
     triggers
 }

@@ -149,6 +149,8 @@ pub struct Binding {
     /// Of API keys: owner, fingerprint, hash, prefix, expiry, last use.
     pub key_columns: [Option<String>; 6],
     trigger_count: i32,
+    /// What it was called when it was attached; None where that is not known.
+    pub table_name: Option<String>,
 }
 
 /// The row of `auth.user_floor`.
@@ -187,6 +189,7 @@ impl Binding {
             ]
             .map(|column| row.get(column)),
             trigger_count: row.required(c"trigger_count"),
+            table_name: row.get(c"table_name"),
         }
     }
 

@@ -4,6 +4,8 @@ mod binding;
 mod deferred;
 mod functions;
 mod id;
+mod partitions;
+mod renames;
 mod table;
 mod triggers;
 
@@ -11,7 +13,7 @@ pub use binding::{Attached, Binding, Bindings, bindings, still_holds};
 pub use deferred::{can_defer_triggers, with_foreign_keys_at_once};
 pub use id::{IdType, bigint, uuid};
 pub use table::{
-    Attachment, Trigger, VERSION_DEFINITION, VERSION_TYPES, attach, check_table, detach,
-    optional_column, require_column, require_distinct,
+    Attachment, Claim, Trigger, VERSION_DEFINITION, VERSION_TYPES, detach, optional_column,
+    require_column, require_distinct,
 };
 pub use triggers::{as_it_is, changes, exhausted, is_bump, raised, refuse_too_high};

@@ -12,49 +12,49 @@ use super::cursor::{Cursor, Origin};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
 use crate::pg::mvcc::{Mvcc, at_this_moment};
-use crate::pg::plan::{Plan, Sees};
+use crate::pg::plan::{OurPlan, Sees};
 use crate::pg::{catalog, transaction, wal};
 
 /// A reader who is further behind is told to forget everything: that is quicker.
 const MAX_EVENTS: usize = 10_000;
 
 struct Plans {
-    write_one: Plan,
-    write: Plan,
-    emit: Plan,
-    pruned: Plan,
-    unaccounted: Plan,
-    since: Plan,
+    write_one: OurPlan,
+    write: OurPlan,
+    emit: OurPlan,
+    pruned: OurPlan,
+    unaccounted: OurPlan,
+    since: OurPlan,
 }
 
 process_local! {
     static PLANS: Plans = Plans {
         // Most transactions have one event; this takes half the time.
-        write_one: Plan::prepare(
+        write_one: OurPlan::new(
             "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
              VALUES (pg_catalog.pg_current_xact_id(), 1, $1, $2)",
             &[pg_sys::TEXTOID, pg_sys::BOOLOID],
         ),
-        write: Plan::prepare(
+        write: OurPlan::new(
             "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
              SELECT pg_catalog.pg_current_xact_id(), e.n, e.event, $2
              FROM pg_catalog.unnest($1) WITH ORDINALITY AS e(event, n)",
             &[pg_sys::TEXTARRAYOID, pg_sys::BOOLOID],
         ),
-        emit: Plan::prepare(
+        emit: OurPlan::new(
             "SELECT pg_catalog.pg_logical_emit_message(true, 'auth_ext', e.event) FROM pg_catalog.unnest($1) AS e(event)",
             &[pg_sys::TEXTARRAYOID],
         ),
-        pruned: Plan::prepare("SELECT p.began::text, p.max_xid::text FROM auth.invalidation_pruned AS p", &[]),
+        pruned: OurPlan::new("SELECT p.began::text, p.max_xid::text FROM auth.invalidation_pruned AS p", &[]),
         // Of these transactions, is there one that may have committed, and has no row (any more)?
-        unaccounted: Plan::prepare(
+        unaccounted: OurPlan::new(
             "SELECT FROM unnest($1) AS x(xid)
              WHERE pg_xact_status(x.xid::xid8) IS DISTINCT FROM 'aborted'
                AND NOT EXISTS (SELECT FROM auth.invalidation_log AS l WHERE l.xid = x.xid::xid8)
              LIMIT 1",
             &[pg_sys::TEXTARRAYOID],
         ),
-        since: Plan::prepare(
+        since: OurPlan::new(
             "SELECT l.created_at, l.n, l.event, l.relayed FROM auth.invalidation_log AS l
              WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot)
              LIMIT $3",
@@ -104,7 +104,7 @@ pub fn emit(payloads: &[String]) {
     run(&[payloads.to_vec().into_datum()], |plans| &plans.emit);
 }
 
-fn run(arguments: &[Option<pg_sys::Datum>], plan: impl Fn(&Plans) -> &Plan) {
+fn run(arguments: &[Option<pg_sys::Datum>], plan: impl Fn(&Plans) -> &OurPlan) {
     transaction::to_settle(|| {
         let _acting = ActingAs::qualified(catalog::extension_owner());
         PLANS.with(|plans| plan(plans).run(Sees::Transaction, arguments, 0, |_| ()));

@@ -7,19 +7,7 @@ use pgrx::prelude::*;
 
 use super::READ_LOCK;
 
-/// The oid of a table of schema `auth`; InvalidOid when there is none.
-pub fn auth_relation(name: &CStr) -> pg_sys::Oid {
-    // SAFETY: both take NUL-terminated names and answer InvalidOid for what is missing.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"auth".as_ptr(), true);
-        pg_sys::get_relname_relid(name.as_ptr(), schema)
-    }
-}
-
-/// Who owns the extension's tables, and so runs its internal queries.
-pub fn extension_owner() -> pg_sys::Oid {
-    relation(auth_relation(c"issuers")).map_or(pg_sys::InvalidOid, |relation| relation.owner)
-}
+pub use super::members::{auth_relation, extension_owner, our_schema, place};
 
 /// What the catalogs say of a relation.
 pub struct Relation {
@@ -27,6 +15,8 @@ pub struct Relation {
     pub owner: pg_sys::Oid,
     /// Its schema's name.
     pub schema: String,
+    /// Its name.
+    pub name: String,
     /// Its name, qualified and quoted.
     pub qualified_name: String,
     /// `r`, `p`, … as in `pg_class.relkind`.
@@ -67,6 +57,7 @@ pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
                 owner: form.relowner,
                 qualified_name: pgrx::spi::quote_qualified_identifier(&schema, &name),
                 schema,
+                name,
                 kind: form.relkind.cast_unsigned(),
                 is_partition: form.relispartition,
                 persistence: form.relpersistence.cast_unsigned(),
@@ -74,6 +65,38 @@ pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
         });
         pg_sys::ReleaseSysCache(tuple);
         found
+    }
+}
+
+/// Locks a relation until the transaction ends, whatever its name, and reads what was committed before. Whoever waits here
+/// obeys `lock_timeout`.
+pub fn lock(relation: pg_sys::Oid, mode: Lock) {
+    // SAFETY: inside a transaction. Of a relation that is gone only the number is locked.
+    unsafe { pg_sys::LockRelationOid(relation, mode.level()) };
+}
+
+/// The same without waiting: false where somebody else is in the way.
+pub fn try_lock(relation: pg_sys::Oid, mode: Lock) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, mode.level()) }
+}
+
+/// How a relation is locked.
+#[derive(Clone, Copy)]
+pub enum Lock {
+    /// As CREATE TRIGGER does.
+    Triggers,
+    /// Against everybody.
+    Everything,
+}
+
+impl Lock {
+    #[allow(clippy::cast_possible_wrap, reason = "small constants")]
+    const fn level(self) -> pg_sys::LOCKMODE {
+        (match self {
+            Self::Triggers => pg_sys::ShareRowExclusiveLock,
+            Self::Everything => pg_sys::AccessExclusiveLock,
+        }) as pg_sys::LOCKMODE
     }
 }
 

@@ -1,11 +1,15 @@
 //! Kept plans over SPI, with a snapshot that the caller chooses.
 
+use std::cell::RefCell;
 use std::ffi::CString;
+use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use super::members::{self, Members};
 use super::row::Row;
-use super::{acting::ActingAs, snapshot};
+use super::{acting::ActingAs, boundary, snapshot};
+use crate::error::Error;
 
 /// What a query sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,14 @@ pub enum Sees {
 pub struct Plan {
     plan: pg_sys::SPIPlanPtr,
     arguments: usize,
+}
+
+/// A fixed statement on the extension's own tables, which it calls `auth.…` and finds wherever they are
+/// ([`members`]). Its plan is kept while they stay there.
+pub struct OurPlan {
+    sql: &'static str,
+    arguments: &'static [pg_sys::Oid],
+    kept: RefCell<Option<(Rc<Members>, Rc<Plan>)>>,
 }
 
 impl Plan {
@@ -107,6 +119,53 @@ impl Plan {
     }
 }
 
+impl OurPlan {
+    /// Of `sql`, whose parameters have the types `arguments`. Nothing is prepared yet.
+    pub const fn new(sql: &'static str, arguments: &'static [pg_sys::Oid]) -> Self {
+        Self {
+            sql,
+            arguments,
+            kept: RefCell::new(None),
+        }
+    }
+
+    /// As [`Plan::run`].
+    pub fn run<T>(
+        &self,
+        sees: Sees,
+        arguments: &[Option<pg_sys::Datum>],
+        limit: i64,
+        read: impl FnMut(&Row<'_>) -> T,
+    ) -> Vec<T> {
+        let (members, plan) = self.plan();
+        let rows = plan.run(sees, arguments, limit, read);
+        check_places(&members);
+        rows
+    }
+
+    fn plan(&self) -> (Rc<Members>, Rc<Plan>) {
+        if let (Some((of, plan)), Some(now)) = (&*self.kept.borrow(), members::current())
+            && Rc::ptr_eq(of, &now)
+        {
+            return (now, Rc::clone(plan));
+        }
+        let (members, sql) = members::locate(self.sql);
+        let plan = Rc::new(Plan::prepare(&sql, self.arguments));
+        let kept = (members, plan);
+        self.kept
+            .replace(Some((Rc::clone(&kept.0), Rc::clone(&kept.1))));
+        kept
+    }
+}
+
+/// After a statement that named the tables by their places: had they been moved meanwhile, it could have been another's
+/// table that bore the name.
+fn check_places(members: &Rc<Members>) {
+    if !members::current().is_some_and(|now| Rc::ptr_eq(&now, members)) {
+        boundary::raise(Error::Retry);
+    }
+}
+
 /// Reads the rows of the last SPI command.
 fn rows<T>(read: &mut impl FnMut(&Row<'_>) -> T) -> Vec<T> {
     // SAFETY: SPI_tuptable is NULL or the result of the command that just ran in this connection, with
@@ -133,16 +192,25 @@ impl Drop for Plan {
     }
 }
 
-/// Runs a query of the extension's own tables once, as their owner.
+/// Runs a fixed statement on the extension's own tables once, as their owner. It calls them `auth.…`, as [`OurPlan`].
 pub fn query<T>(
     sees: Sees,
     sql: &str,
     arguments: &[(pg_sys::Oid, Option<pg_sys::Datum>)],
     read: impl FnMut(&Row<'_>) -> T,
 ) -> Vec<T> {
-    let _acting = ActingAs::writer(super::catalog::extension_owner(), None).without_jit();
+    let _acting = ActingAs::writer(members::extension_owner(), None).without_jit();
     let (types, values): (Vec<_>, Vec<_>) = arguments.iter().copied().unzip();
-    Plan::prepare(sql, &types).run(sees, &values, 0, read)
+    let (members, sql) = members::locate(sql);
+    let rows = Plan::prepare(&sql, &types).run(sees, &values, 0, read);
+    check_places(&members);
+    rows
+}
+
+/// Runs a command on an application's table, as the extension's owner. Names in it must be quoted.
+pub fn command(sql: &str) {
+    let _acting = ActingAs::writer(members::extension_owner(), None).without_jit();
+    Plan::prepare(sql, &[]).run(Sees::Transaction, &[], 0, |_| ());
 }
 
 /// A text argument of [`query`].

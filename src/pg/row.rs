@@ -32,6 +32,7 @@ macro_rules! reads {
 
 reads! {
     bool: BOOLOID;
+    i8: CHAROID;
     i32: INT4OID;
     i64: INT8OID;
     f64: FLOAT8OID;

@@ -1,5 +1,8 @@
 //! Which transaction is running.
 
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 /// Has the running transaction an id, as it gets with the first row that it writes?
@@ -76,4 +79,46 @@ pub fn may_note_a_use() -> bool {
             && !pg_sys::IsInParallelMode()
             && pg_sys::XactIsoLevel < i32::try_from(pg_sys::XACT_REPEATABLE_READ).unwrap_or(0)
     }
+}
+
+/// Runs `body` in a subtransaction. Where it fails, what it did is undone, and the message of the error is answered; a
+/// cancelled statement stays cancelled.
+pub fn attempt(body: impl FnOnce()) -> core::result::Result<(), String> {
+    // SAFETY: as PL/pgSQL runs a block with an exception clause: context and owner of resources are those of before,
+    // whichever way the subtransaction ends.
+    let (context, owner) = unsafe {
+        let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(core::ptr::null());
+        pg_sys::MemoryContextSwitchTo(before.0);
+        before
+    };
+    let restore = move || {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+        }
+    };
+    PgTryBuilder::new(AssertUnwindSafe(|| {
+        body();
+        // SAFETY: the subtransaction that was begun above is the innermost one again.
+        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+        restore();
+        Ok(())
+    }))
+    .catch_when(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, |error| {
+        error.rethrow()
+    })
+    .catch_others(move |error| {
+        // SAFETY: as above; the abort restores role, settings and snapshots.
+        unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
+        restore();
+        Err(match error {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+                report.message().to_owned()
+            }
+            CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+        })
+    })
+    .execute()
 }

@@ -70,6 +70,11 @@ impl<T> Watched<T> {
         }
     }
 
+    /// Throws away what is kept.
+    pub fn forget(&self) {
+        self.watch.fresh.set(false);
+    }
+
     /// Does what [`Watched::current`] gave last still hold, by the messages that were read before: after a lock was
     /// taken, say?
     pub fn was_fresh(&self) -> bool {

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use crate::invalidation::{self, Cursor, FLUSH, Of, Since, send};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
-use crate::pg::plan::{Plan, Sees, query, text};
+use crate::pg::plan::{OurPlan, Sees, query, text};
 use crate::pg::{catalog, notify};
 
 /// Sends what the relay has not sent yet, and moves its place behind it, all in the running transaction. False when
@@ -29,14 +29,14 @@ pub fn relay_step() -> bool {
 }
 
 struct Plans {
-    load: Plan,
-    store: Plan,
+    load: OurPlan,
+    store: OurPlan,
 }
 
 process_local! {
     static PLANS: Plans = Plans {
-        load: Plan::prepare("SELECT p.cursor FROM auth.relay_position AS p", &[]),
-        store: Plan::prepare(
+        load: OurPlan::new("SELECT p.cursor FROM auth.relay_position AS p", &[]),
+        store: OurPlan::new(
             "INSERT INTO auth.relay_position AS p (cursor, sent_at) VALUES ($1, clock_timestamp())
              ON CONFLICT (singleton) DO UPDATE SET cursor = excluded.cursor, sent_at = excluded.sent_at",
             &[pg_sys::TEXTOID],

@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::invalidation::{self, Event};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
-use crate::pg::plan::{Plan, Sees, query, text};
+use crate::pg::plan::{OurPlan, Sees, query, text};
 use crate::pg::probe::Looked;
 use crate::pg::{catalog, clock};
 use crate::trust::{self, Issuer};
 
 process_local! {
-    static FIND: Plan = Plan::prepare(
+    static FIND: OurPlan = OurPlan::new(
         "SELECT true FROM auth.revoked_tokens AS r
          WHERE r.issuer OPERATOR(pg_catalog.=) $1 AND r.jti OPERATOR(pg_catalog.=) $2",
         &[pg_sys::TEXTOID, pg_sys::TEXTOID],

@@ -96,7 +96,11 @@ impl Trust {
                 .default
                 .as_deref()
                 .and_then(|name| self.issuers.get(name))
-                .ok_or(Error::NO_ISSUER),
+                .ok_or(if self.is_empty() {
+                    Error::NO_ISSUER
+                } else {
+                    Error::NO_DEFAULT_ISSUER
+                }),
         }
     }
 

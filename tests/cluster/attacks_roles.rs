@@ -1,6 +1,6 @@
 //! Other roles: code that they put in the way runs as nobody else, and they reach nothing that is not theirs.
 
-use auth_ext_tests::{Ask, Client, database_with_key, refused, shared};
+use auth_ext_tests::{Ask, Client, ISSUER, database_with_key, refused, shared};
 
 /// A role of that database, which may log in and create schemas in it.
 fn role(admin: &mut Client, db: &str, name: &str) -> String {
@@ -110,9 +110,7 @@ fn the_databases_default_privileges_open_none_of_our_tables_and_functions() {
         "CREATE SCHEMA auth;
          ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {app};
          ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO {app} WITH GRANT OPTION;
-         ALTER DEFAULT PRIVILEGES IN SCHEMA auth GRANT SELECT ON TABLES TO PUBLIC;
-         CREATE TABLE auth.profiles (id text);
-         CREATE FUNCTION auth.hello() RETURNS text LANGUAGE sql AS $$ SELECT 'hello' $$;
+         ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
          CREATE EXTENSION auth_ext"
     ));
     let ours = "SELECT coalesce(string_agg(o::text, ' ' ORDER BY o::text), '') FROM (
@@ -143,8 +141,6 @@ fn the_databases_default_privileges_open_none_of_our_tables_and_functions() {
         refused(client.batch_execute(sql), "42501", None);
     }
     // The application's own objects in the schema are none of our business.
-    client.run("TABLE auth.profiles");
-    assert_eq!(client.one::<String>("SELECT auth.hello()", &[]), "hello");
 }
 
 #[test]
@@ -336,4 +332,148 @@ fn one_bump_among_many_other_events_ends_nobody_elses_sessions() {
     admin.run("COMMIT");
     let marks = "SELECT count(*) FROM auth.user_floor";
     assert_eq!(admin.one::<i64>(marks, &[]), 0, "a mark for all users");
+}
+
+#[test]
+fn a_schema_that_holds_anything_is_not_one_to_install_into_and_operators_of_a_search_path_are_not_ours()
+ {
+    for thing in [
+        "CREATE TABLE auth.profiles (id text)",
+        "CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
+        "CREATE DOMAIN auth.text AS text",
+        "CREATE TYPE auth.mood AS ENUM ('good')",
+        "CREATE FUNCTION public.ge(numeric, int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         CREATE OPERATOR auth.>= (LEFTARG = numeric, RIGHTARG = int, FUNCTION = public.ge)",
+        "CREATE COLLATION auth.c FROM \"C\"",
+        "CREATE TEXT SEARCH CONFIGURATION auth.t (COPY = simple)",
+        "CREATE OPERATOR FAMILY auth.f USING btree",
+        "CREATE CONVERSION auth.v FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+    ] {
+        let db = shared().empty_database("held");
+        let mut admin = shared().connect(&db);
+        admin.run(&format!("CREATE SCHEMA auth; {thing}"));
+        let error = refused(
+            admin.batch_execute("CREATE EXTENSION auth_ext"),
+            "42710",
+            None,
+        );
+        assert!(error.message().contains("not empty"), "{error:?}");
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("another product"))
+        );
+    }
+    // What stands in the installer's path is not asked.
+    let db = shared().empty_database("path");
+    let mut admin = shared().connect(&db);
+    admin.run(
+        "CREATE SCHEMA evil;
+         CREATE TABLE evil.ran (what text);
+         CREATE FUNCTION evil.ge(numeric, int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.ran VALUES ('ge'); RETURN true; END $$;
+         CREATE OPERATOR evil.>= (LEFTARG = numeric, RIGHTARG = int, FUNCTION = evil.ge);
+         CREATE FUNCTION evil.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.ran VALUES ('eq'); RETURN true; END $$;
+         CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.eq);
+         CREATE FUNCTION evil.greatest(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0';
+         CREATE DOMAIN evil.text AS pg_catalog.text;
+         SET search_path = evil, pg_catalog, public;
+         CREATE EXTENSION auth_ext;
+         INSERT INTO auth.issuers (issuer, audience, token_ttl) VALUES ('https://api.example.com', '{app}', '1 hour');
+         SELECT auth.create_signing_key();
+         CREATE TABLE public.users (id bigint PRIMARY KEY);
+         INSERT INTO public.users VALUES (1);
+         SELECT auth.attach_users('public.users');
+         SELECT auth.bump_session_version('1');
+         DELETE FROM public.users;
+         INSERT INTO public.users VALUES (1)",
+    );
+    assert_eq!(admin.one::<i64>("SELECT count(*) FROM evil.ran", &[]), 0);
+    let foreign: Option<String> = admin.one(
+        "SELECT string_agg(DISTINCT pg_describe_object(d.refclassid, d.refobjid, 0), ', ')
+         FROM pg_depend AS m JOIN pg_depend AS d ON d.classid = m.classid AND d.objid = m.objid
+         JOIN pg_namespace AS n ON n.nspname = 'evil'
+         LEFT JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+         LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+         LEFT JOIN pg_type AS t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+         WHERE m.deptype = 'e' AND n.oid IN (p.pronamespace, o.oprnamespace, t.typnamespace)",
+        &[],
+    );
+    assert_eq!(foreign, None, "what the extension's objects depend on");
+}
+
+#[test]
+fn after_a_rename_of_the_schema_our_tables_are_trusted_and_nobodys_new_ones() {
+    let db = database_with_key(shared(), "renamed");
+    let mut admin = shared().connect(&db);
+    let mallory = role(&mut admin, &db, "mallory");
+    admin.run(&format!(
+        "CREATE TABLE users (id bigint PRIMARY KEY); INSERT INTO users VALUES (41); SELECT auth.attach_users('users');
+         GRANT CREATE ON DATABASE \"{db}\" TO {mallory}; GRANT CREATE ON SCHEMA public TO {mallory}"
+    ));
+    let token = admin.issue("41");
+    let mut open = shared().connect(&db);
+    assert_eq!(open.verdict(&token), "valid");
+    admin.run("ALTER SCHEMA auth RENAME TO moved; GRANT USAGE ON SCHEMA moved TO PUBLIC");
+    let mut m = shared().connect_as(&db, &mallory);
+    m.run(
+        "CREATE SCHEMA auth;
+         CREATE TABLE auth.ran (what text);
+         CREATE FUNCTION auth.cover_partitions() RETURNS void LANGUAGE sql AS $$ INSERT INTO auth.ran VALUES ('cover') $$;
+         CREATE FUNCTION auth.evil() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO auth.ran VALUES ('view'); RETURN 'x'; END $$;
+         CREATE TABLE auth.issuers (LIKE moved.issuers INCLUDING ALL);
+         CREATE TABLE auth.signing_key_store (LIKE moved.signing_key_store INCLUDING ALL);
+         CREATE TABLE auth.signing_secrets (LIKE moved.signing_secrets INCLUDING ALL);
+         CREATE VIEW auth.attached_tables AS SELECT auth.evil() AS kind, 0::regclass AS relation;
+         INSERT INTO auth.issuers (issuer, audience, is_default) VALUES ('https://mallory.example', '{app}', true)",
+    );
+    let check = "SELECT CASE WHEN valid THEN 'valid' ELSE reason END FROM moved.check_jwt($1)";
+    for client in [&mut open, &mut shared().connect(&db)] {
+        assert_eq!(client.one::<String>(check, &[&token]), "valid");
+        let issued: String = client.one("SELECT moved.issue_jwt('41')", &[]);
+        assert_eq!(client.one::<String>(check, &[&issued]), "valid");
+    }
+    admin.run("CREATE TABLE somebodys (id int); ALTER TABLE somebodys ADD COLUMN x int");
+    assert_eq!(
+        admin.one::<i64>("SELECT moved.bump_session_version('41')", &[]),
+        1
+    );
+    for client in [&mut open, &mut shared().connect(&db)] {
+        assert_eq!(
+            client.one::<String>(check, &[&token]),
+            "session_version_mismatch"
+        );
+        let issuers: i64 = client.one("SELECT count(*) FROM moved.issuers", &[]);
+        assert_eq!(issuers, 1);
+    }
+    assert_eq!(admin.one::<i64>("SELECT count(*) FROM auth.ran", &[]), 0);
+}
+
+#[test]
+fn an_insert_that_inserts_nothing_leaves_the_default_issuer_alone_and_insert_is_all_that_it_takes()
+{
+    let db = database_with_key(shared(), "default");
+    let mut admin = shared().connect(&db);
+    let clerk = role(&mut admin, &db, "clerk");
+    admin.run(&format!("INSERT INTO auth.issuers (issuer, audience) VALUES ('b', '{{b}}'); GRANT INSERT ON auth.issuers TO {clerk}"));
+    let mut c = shared().connect_as(&db, &clerk);
+    c.run("INSERT INTO auth.issuers (issuer, audience, is_default) VALUES ('b', '{b}', true) ON CONFLICT DO NOTHING");
+    let default = "SELECT issuer FROM auth.issuers WHERE is_default";
+    assert_eq!(admin.one::<String>(default, &[]), ISSUER);
+    c.run("INSERT INTO auth.issuers (issuer, audience, is_default) VALUES ('c', '{c}', true)");
+    assert_eq!(admin.one::<String>(default, &[]), "c");
+    admin.run(
+        "INSERT INTO auth.issuers (issuer, audience, is_default) VALUES ('b', '{b}', true)
+               ON CONFLICT (issuer) DO UPDATE SET is_default = excluded.is_default",
+    );
+    assert_eq!(admin.one::<String>(default, &[]), "b");
+    admin.run("DELETE FROM auth.issuers WHERE issuer = 'b'");
+    let error = refused(
+        admin.query("SELECT auth.issue_jwt('1')", &[]),
+        "55000",
+        None,
+    );
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("is_default")),
+        "{error:?}"
+    );
 }

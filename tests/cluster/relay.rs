@@ -27,7 +27,7 @@ fn user(id: &str, version: i64) -> Value {
 /// Listens, once the relay has sent what it had to before.
 fn listen(app: &App<'_>) -> Client {
     let mut client = app.connect();
-    wait(&mut client, "SELECT auth.relay_is_idle()");
+    wait(&mut client, "SELECT public.relay_is_idle()");
     client.run("LISTEN auth_invalidation");
     client
 }
@@ -35,7 +35,7 @@ fn listen(app: &App<'_>) -> Client {
 /// A function of the tests' own: nothing is waiting for the relay.
 fn prepare(app: &App<'_>) {
     app.connect().run(
-        "CREATE FUNCTION auth.relay_is_idle() RETURNS boolean LANGUAGE sql AS $$
+        "CREATE FUNCTION public.relay_is_idle() RETURNS boolean LANGUAGE sql AS $$
              SELECT NOT EXISTS (
                  SELECT FROM auth.relay_position AS p, auth.invalidations_since(p.cursor) AS e
              ) $$",
@@ -181,7 +181,7 @@ fn nothing_is_lost_when_the_relay_or_the_server_is_killed_or_restarted() {
         listener.run("COMMIT PREPARED 'hold'");
         assert_eq!(next(&mut listener), user("41", version - 1), "{end}");
         assert_eq!(next(&mut listener), user("41", version), "{end}");
-        wait(&mut listener, "SELECT auth.relay_is_idle()");
+        wait(&mut listener, "SELECT public.relay_is_idle()");
     }
 }
 

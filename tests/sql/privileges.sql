@@ -7,6 +7,7 @@ SET client_min_messages = warning;
 CREATE TABLE users (id text PRIMARY KEY, secret text);
 INSERT INTO users VALUES ('alice', 'her own');
 CREATE TABLE keys (id text PRIMARY KEY, user_id text);
+DELETE FROM auth.user_history;
 SELECT auth.attach_users('users');
 
 -- Every function and trigger function, called by an ordinary role, texts 'x' and the rest NULL.

@@ -2,6 +2,7 @@
 INSERT INTO auth.issuers (issuer, audience) VALUES ('https://issuer.test', '{app.test}');
 SELECT auth.import_signing_key('auth-ext-regression-secret-0123456789abcdef', 'HS256', kid => 'hmac');
 SET client_min_messages = warning;
+DELETE FROM auth.user_history;
 CREATE TABLE users (id text PRIMARY KEY, is_active boolean DEFAULT true, session_version int DEFAULT 3);
 INSERT INTO users VALUES ('alice', true), ('inactive', false), ('7', true);
 SELECT auth.attach_users('users');
