@@ -337,6 +337,9 @@ fn the_owner_of_the_database_who_is_no_superuser_dumps_and_restores_it() {
     give_to(cluster, &mut a, &dumped.app.db, owner);
     a.run(&format!("ALTER TABLE users OWNER TO {owner}"));
     let custom = dumped.dump(cluster, owner, &["-Fc"]);
+    // Nor does a role for backups have to be one.
+    a.run("CREATE ROLE backups LOGIN; GRANT pg_read_all_data TO backups");
+    dumped.dump(cluster, "backups", &["-Fp"]);
     // It reads no secret, and makes no key.
     let mut o = cluster.connect_as(&dumped.app.db, owner);
     assert_eq!(
