@@ -22,6 +22,9 @@ fn tables(app: &App<'_>, admin: &mut Client) -> String {
             "CREATE SCHEMA {schema}; SET search_path = {schema};
              CREATE TABLE members (team int, user_id text);
              INSERT INTO members SELECT n % 5, CASE WHEN n % 2 = 0 THEN '{ada}' ELSE 'x' || n END FROM generate_series(1, 12) AS n;
+             CREATE TABLE people AS SELECT * FROM members;
+             ALTER TABLE people ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY p ON people USING (user_id = {call} OR team < 3 OR EXISTS (SELECT FROM members AS n WHERE n.user_id = {call} AND n.team = people.team));
              CREATE FUNCTION mine(who text) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT who = {call}'",
             ada = app.ada
         ));
