@@ -137,7 +137,7 @@ pub const VIEWS: &str = "
         FROM parts_team AS t LEFT JOIN plain_own AS o ON o.id = t.id AND o.owner = auth.user_id();";
 
 /// Every source of rows.
-fn sources() -> Vec<String> {
+pub fn sources() -> Vec<String> {
     let tables = KINDS
         .into_iter()
         .flat_map(|kind| POLICIES.iter().map(move |policy| name(kind, policy)));
