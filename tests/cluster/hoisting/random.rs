@@ -70,7 +70,7 @@ impl Grower {
         let (filter, other) = (self.condition(&inner, 1), self.text(&inner, 1));
         // An aggregate of this query, asked for from within a sub-select.
         let (source, m) = (self.source(), self.alias());
-        let (within, around) = (self.text(&[m.clone()], 1), self.text(&inner, 1));
+        let (within, around) = (self.text(std::slice::from_ref(&m), 1), self.text(&inner, 1));
         let sub = format!("(SELECT count(*) FROM {source} AS {m} WHERE {within} <= max({around}))");
         let having = self.one(&[
             "true",
@@ -120,7 +120,7 @@ impl Grower {
                 )
             }
             3 => {
-                let reach = [outer, &[first.clone()]].concat();
+                let reach = [outer, std::slice::from_ref(&first)].concat();
                 let inner = self.select(&reach, depth - 1);
                 let fence = self.one(&["", " OFFSET 0"]);
                 (
@@ -181,7 +181,7 @@ impl Grower {
             11 => {
                 let m = self.alias();
                 let source = self.source();
-                let inner = [reach, &[m.clone()]].concat();
+                let inner = [reach, std::slice::from_ref(&m)].concat();
                 let condition = self.condition(&inner, depth - 1);
                 format!(
                     "EXISTS (SELECT FROM {source} AS {m} WHERE {m}.team = {alias}.team AND {condition})"
@@ -216,7 +216,7 @@ impl Grower {
             5 | 6 => {
                 let m = self.alias();
                 let source = self.source();
-                let inner = [reach, &[m.clone()]].concat();
+                let inner = [reach, std::slice::from_ref(&m)].concat();
                 let (text, condition) = (
                     self.text(&inner, depth - 1),
                     self.condition(&inner, depth - 1),
@@ -239,7 +239,7 @@ impl Grower {
             _ => {
                 let m = self.alias();
                 let source = self.source();
-                let inner = [reach, &[m.clone()]].concat();
+                let inner = [reach, std::slice::from_ref(&m)].concat();
                 let condition = self.condition(&inner, depth - 1);
                 format!(
                     "(SELECT count(*)::int FROM {source} AS {m} WHERE {m}.team = {alias}.team AND {condition})"
