@@ -211,6 +211,12 @@ fn a_key_whose_secret_is_missing_gets_it_back_and_stays_what_it_is() {
     }
     let missing = "SELECT keys_without_secret FROM auth.health()";
     assert_eq!(a.one::<i64>(missing, &[]), 2);
+    // A new one is no import.
+    refused(
+        a.batch_execute("SELECT auth.create_signing_key(alg => 'HS256', kid => 'hmac')"),
+        "22023",
+        None,
+    );
     // Another algorithm, another kind: another key.
     for (key, alg) in [
         (SECRET.repeat(2), "HS512"),
