@@ -804,6 +804,9 @@ CREATE OR REPLACE FUNCTION auth.keep_one_default_issuer() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF TG_RELID <> 'auth.issuers'::regclass THEN
+        RAISE EXCEPTION 'this function is for triggers of auth.issuers' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     -- One at a time. Not by locking auth.issuers itself: two that have begun to insert would deadlock.
     LOCK TABLE auth.revoking_issuers IN SHARE ROW EXCLUSIVE MODE;
     IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM auth.issuers AS i WHERE i.issuer = NEW.issuer) THEN
@@ -851,6 +854,9 @@ CREATE OR REPLACE FUNCTION auth.keys_follow_issuer() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF TG_RELID <> 'auth.issuers'::regclass THEN
+        RAISE EXCEPTION 'this function is for triggers of auth.issuers' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM auth.signing_key_store;
         DELETE FROM auth.sso_handoffs;
@@ -875,6 +881,9 @@ CREATE OR REPLACE FUNCTION auth.secrets_follow_key() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF TG_RELID <> 'auth.signing_key_store'::regclass THEN
+        RAISE EXCEPTION 'this function is for triggers of auth.signing_key_store' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM auth.signing_secrets;
     ELSIF TG_OP = 'DELETE' THEN

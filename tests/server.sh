@@ -23,9 +23,10 @@ stop_servers() {
     done < <(find "$RUN" -name postmaster.pid) &>/dev/null
 }
 
-# A copy of a major's server at $2.
+# A copy of a major's server at $2: of the cached one, or of AUTH_EXT_SERVER_<MAJOR> (see tests/assert-server).
 copy_server() {
-    flock --shared "$CACHE/lock" cp -a --reflink=auto "$CACHE/pg/$1" "$2"
+    local other=AUTH_EXT_SERVER_$1
+    flock --shared "$CACHE/lock" cp -a --reflink=auto "${!other:-$CACHE/pg/$1}" "$2"
     chmod -R u+w "$2"
 }
 

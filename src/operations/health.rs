@@ -1,10 +1,12 @@
 //! What an operator looks at: `auth.health()`.
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::prelude::*;
 
 use crate::accounts;
 use crate::api_key;
 use crate::error::{Error, Result};
+use crate::pg::catalog;
 use crate::pg::plan::{Sees, query};
 use crate::pg::row::Row;
 use crate::relay::{self, Backlog};
@@ -22,6 +24,14 @@ const TABLES: &str = "
         k.verifying,
         k.lapses_at,
         (SELECT p.sent_at FROM auth.relay_position AS p),
+        {restored}
+    FROM (
+        SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at
+        FROM auth.signing_keys AS k WHERE k.status <> 'retired'
+    ) AS k";
+
+/// Keys that a restore has left without their secret, and what it has not loaded.
+const RESTORED: &str = "
         (SELECT count(*) FROM auth.signing_key_store AS s
          WHERE s.signs AND (s.verify_until IS NULL OR s.verify_until > clock_timestamp())
            AND NOT EXISTS (SELECT FROM auth.signing_secrets AS h WHERE h.issuer = s.issuer AND h.kid = s.kid)),
@@ -51,11 +61,7 @@ const TABLES: &str = "
          SELECT array_agg(DISTINCT p.part ORDER BY p.part) FROM foreign_keys AS f
          CROSS JOIN (VALUES ('auth.revoking_issuers'), ('auth.session_issuers'), ('auth.revoked_tokens'), ('auth.user_history'),
              ('auth.user_floor')) AS p (part)
-         WHERE NOT EXISTS (SELECT FROM marks AS m WHERE m.part = p.part AND m.origin = f.origin))
-    FROM (
-        SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at
-        FROM auth.signing_keys AS k WHERE k.status <> 'retired'
-    ) AS k";
+         WHERE NOT EXISTS (SELECT FROM marks AS m WHERE m.part = p.part AND m.origin = f.origin))";
 
 /// What the tables say.
 pub struct Tables {
@@ -110,7 +116,14 @@ pub fn health_now() -> Result<Health> {
     let users_intact = intact(accounts::current().if_any().map(|users| users.is_some()));
     let api_keys_intact = intact(api_key::current().if_any().map(|keys| keys.is_some()));
     let backlog = relay::backlog();
-    query(Sees::Latest, TABLES, &[], Tables::read)
+    let is_updated = catalog::auth_relation(c"installation") != pg_sys::InvalidOid;
+    let restored = if is_updated {
+        RESTORED
+    } else {
+        "NULL::bigint, NULL::text[]"
+    };
+    let tables = TABLES.replace("{restored}", restored);
+    query(Sees::Latest, &tables, &[], Tables::read)
         .pop()
         .ok_or_else(|| Error::Internal("a query without FROM has no row".to_owned()))
         .map(|tables| Health {

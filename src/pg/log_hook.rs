@@ -2,6 +2,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 use std::cell::Cell;
+use std::ffi::CString;
 
 use pgrx::prelude::*;
 
@@ -13,7 +14,7 @@ process_local! {
     /// How many of our calls are running: what PostgreSQL logs meanwhile (a lock wait, say) is about them.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// When the client sent what our last call was part of.
-    static CALLED_IN: Cell<pg_sys::TimestampTz> = const { Cell::new(0) };
+    static CALLED_IN: Cell<pg_sys::TimestampTz> = const { Cell::new(i64::MIN) };
     static NEXT: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
 
@@ -63,11 +64,19 @@ unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
             let holds = |text: *const c_char| {
                 !text.is_null() && (ours || may_hold_a_secret(CStr::from_ptr(text).to_bytes()))
             };
-            error.hide_stmt |= ours
-                || (is_with_statement(error.elevel)
-                    && !pg_sys::debug_query_string.is_null()
-                    && (CALLED_IN.get() == message_came() || holds(pg_sys::debug_query_string)));
-            error.hide_ctx |= holds(error.context);
+            let statement_holds = || {
+                ours || (!pg_sys::debug_query_string.is_null()
+                    && (CALLED_IN.get() == message_came() || holds(pg_sys::debug_query_string)))
+            };
+            error.hide_stmt |= is_with_statement(error.elevel) && statement_holds();
+            error.hide_ctx |=
+                holds(error.context) || (has_parameters(error.context) && statement_holds());
+            // A syntax error quotes the literal that it is at.
+            for text in [&mut error.message, &mut error.detail] {
+                if let Some(clean) = without_tokens(*text) {
+                    *text = pg_sys::pstrdup(clean.as_ptr());
+                }
+            }
             if holds(error.detail_log) {
                 error.detail_log = core::ptr::null_mut();
             }
@@ -82,9 +91,47 @@ unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
     }
 }
 
+/// A message without the tokens that it holds; None when it holds none.
+unsafe fn without_tokens(text: *const c_char) -> Option<CString> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: a NUL-terminated string, as the caller says.
+    let mut rest = unsafe { CStr::from_ptr(text) }.to_bytes();
+    let mut clean = Vec::new();
+    while let Some(at) = rest.windows(3).position(|three| three == b"eyJ") {
+        let (before, token) = rest.split_at(at);
+        let is_of_token = |b: &u8| b.is_ascii_alphanumeric() || b"-_.=".contains(b);
+        let length = token.iter().take_while(|b| is_of_token(b)).count();
+        let (token, after) = token.split_at(length);
+        clean.extend_from_slice(before);
+        clean.extend_from_slice(if length < SHORTEST_TOKEN {
+            token
+        } else {
+            b"..."
+        });
+        rest = after;
+    }
+    if clean.is_empty() {
+        return None;
+    }
+    clean.extend_from_slice(rest);
+    CString::new(clean).ok()
+}
+
+/// No token is shorter.
+const SHORTEST_TOKEN: usize = 20;
+
 unsafe fn is_our_domain(domain: *const c_char) -> bool {
     // SAFETY: NULL or a NUL-terminated string, as the caller says.
     !domain.is_null() && unsafe { CStr::from_ptr(domain) }.to_bytes() == DOMAIN.as_bytes()
+}
+
+/// Does a context hold the parameters of a statement (`log_parameter_max_length_on_error`)?
+unsafe fn has_parameters(context: *const c_char) -> bool {
+    // SAFETY: NULL or a NUL-terminated string, as the caller says.
+    let text = |context| unsafe { CStr::from_ptr(context) }.to_bytes();
+    !context.is_null() && contains(text(context), b" parameter")
 }
 
 /// Would PostgreSQL write the statement behind a message of that level? (`is_log_level_output`)
@@ -115,6 +162,10 @@ const TAKE_SECRETS: &[&[u8]] = &[
     b"refresh_session",
     b"receive_security_event",
 ];
+
+fn contains(text: &[u8], what: &[u8]) -> bool {
+    text.windows(what.len()).any(|there| there == what)
+}
 
 /// Does the text name one of our functions that take a secret, or hold what looks like a token?
 fn may_hold_a_secret(text: &[u8]) -> bool {

@@ -54,8 +54,8 @@ unsafe fn simplify(request: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
 enum Stage {
     /// It will look for sub-selects in this expression (`SS_process_sublinks`), when it has simplified it.
     Prepares,
-    /// It has counted the query's row-security conditions (`subquery_planner`). From then on nothing of the query moves to another
-    /// query any more, and a sub-select of the query can be planned at once.
+    /// It has counted the query's row-security conditions (`subquery_planner`). From then on the query is not merged into another
+    /// one any more, and a sub-select of the query can be planned at once.
     HasPolicies,
     /// The expression may be of an `EXISTS (…)` inside the query. Nobody would look for a sub-select in it.
     MayMistakeTheQuery,
@@ -81,15 +81,15 @@ unsafe fn stage(root: *mut pg_sys::PlannerInfo) -> Stage {
     unsafe {
         if !(*root).simple_rel_array.is_null() {
             Stage::IsTooLate
-        } else if (*root).qual_security_level > 0 {
-            Stage::HasPolicies
-        } else if [(*root).parse.cast(), (*root).append_rel_list.cast()]
-            .into_iter()
-            .any(|tree| holds_exists(tree, core::ptr::null_mut()))
-        {
-            Stage::MayMistakeTheQuery
         } else {
-            Stage::Prepares
+            let contents = Contents::of(root);
+            if (*root).qual_security_level > 0 && !contents.moves {
+                Stage::HasPolicies
+            } else if contents.has_exists {
+                Stage::MayMistakeTheQuery
+            } else {
+                Stage::Prepares
+            }
         }
     }
 }
@@ -133,24 +133,62 @@ unsafe extern "C-unwind" {
 
 type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
-/// Is there an `EXISTS (…)` in the tree, at any depth? The planner simplifies the condition of one on behalf of the query
-/// around it, which is then not the one that the sub-select would be in.
-unsafe extern "C-unwind" fn holds_exists(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-    // SAFETY: PostgreSQL's walkers call this with nodes of the query, or NULL; no frame here owns anything.
+/// What there is in a query, at any depth, that a sub-select made here must heed.
+#[derive(Default)]
+struct Contents {
+    /// An `EXISTS (…)`. The planner simplifies the condition of one on behalf of the query around it, which is then not the one
+    /// that the sub-select would be in.
+    has_exists: bool,
+    /// An expression of a query further out (an aggregate over its rows, say), which will be evaluated there, by a plan that
+    /// knows no sub-select of this query. The planner looks for sub-selects in it when it moves it (`build_subplan`).
+    moves: bool,
+    /// How many queries further in the search is.
+    depth: u32,
+}
+
+impl Contents {
+    unsafe fn of(root: *mut pg_sys::PlannerInfo) -> Self {
+        let mut contents = Self::default();
+        let context = core::ptr::from_mut(&mut contents).cast();
+        // SAFETY: the query and the list of a query that is being planned; `look` is given the contents alone.
+        unsafe {
+            query_tree_walker((*root).parse.cast(), look, context, 0);
+            look((*root).append_rel_list.cast(), context);
+        }
+        contents
+    }
+}
+
+/// Notes what the node is, and goes on to those below it.
+unsafe extern "C-unwind" fn look(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    // SAFETY: PostgreSQL's walkers call this with nodes of the query, or NULL, and with the contents that `of` made, which no one
+    // else refers to meanwhile; no frame here owns anything.
     unsafe {
         if node.is_null() {
             return false;
         }
-        match (*node).type_ {
-            pg_sys::NodeTag::T_SubLink
-                if (*node.cast::<pg_sys::SubLink>()).subLinkType
-                    == pg_sys::SubLinkType::EXISTS_SUBLINK =>
-            {
-                true
+        let contents = context.cast::<Contents>();
+        let level = match (*node).type_ {
+            pg_sys::NodeTag::T_Query => {
+                (*contents).depth += 1;
+                query_tree_walker(node, look, context, 0);
+                (*contents).depth -= 1;
+                return false;
             }
-            pg_sys::NodeTag::T_Query => query_tree_walker(node, holds_exists, context, 0),
-            _ => expression_tree_walker(node, holds_exists, context),
-        }
+            pg_sys::NodeTag::T_SubLink => {
+                let kind = (*node.cast::<pg_sys::SubLink>()).subLinkType;
+                (*contents).has_exists |= kind == pg_sys::SubLinkType::EXISTS_SUBLINK;
+                0
+            }
+            pg_sys::NodeTag::T_Aggref => (*node.cast::<pg_sys::Aggref>()).agglevelsup,
+            pg_sys::NodeTag::T_GroupingFunc => (*node.cast::<pg_sys::GroupingFunc>()).agglevelsup,
+            pg_sys::NodeTag::T_PlaceHolderVar => {
+                (*node.cast::<pg_sys::PlaceHolderVar>()).phlevelsup
+            }
+            _ => 0,
+        };
+        (*contents).moves |= level > (*contents).depth;
+        expression_tree_walker(node, look, context)
     }
 }
 

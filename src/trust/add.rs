@@ -15,22 +15,24 @@ use crate::pg::{catalog, clock, watch};
 /// A private RSA key of 8192 bits has less; a row of `auth.signing_secrets` has to fit in a page.
 const LONGEST_SECRET: usize = 5_000;
 
-/// Adds a key that was made or imported here. The first that can sign becomes the active one. A key that is here without its secret
-/// gets that back, and stays what it is.
+/// Adds a key that was made here. The first that can sign becomes the active one.
 pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
-    let kid = match kid.or(material.kid.as_deref()) {
-        Some(kid) => kid.to_owned(),
-        None => material.default_kid()?,
-    };
+    let kid = kid_of(kid, material)?;
     judge(&kid, material)?;
     lock(issuer)?;
-    if insert(issuer, &kid, material) {
-        if let Some(secret) = &material.secret {
-            if is_updated() {
-                secrets::put(issuer, &kid, secret);
-            }
-            activate_first(issuer, &kid);
-        }
+    if insert_first(issuer, &kid, material) {
+        Ok(kid)
+    } else {
+        Err(taken(&kid))
+    }
+}
+
+/// The same for one that is imported. A key that is here without its secret gets that back, and stays what it is.
+pub fn import(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
+    let kid = kid_of(kid, material)?;
+    judge(&kid, material)?;
+    lock(issuer)?;
+    if insert_first(issuer, &kid, material) {
         return Ok(kid);
     }
     match (there(issuer, &kid, material), &material.secret) {
@@ -38,11 +40,35 @@ pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<St
             give_back(issuer, &kid, secret);
             Ok(kid)
         }
-        _ => Err(Error::Argument(format!(
-            "the issuer has a key with kid {} already",
-            quoted(&kid)
-        ))),
+        _ => Err(taken(&kid)),
     }
+}
+
+fn taken(kid: &str) -> Error {
+    Error::Argument(format!(
+        "the issuer has a key with kid {} already",
+        quoted(kid)
+    ))
+}
+
+/// The kid of a key: as it was named, or as its JWK names it, or by default.
+pub fn kid_of(kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
+    match kid.or(material.kid.as_deref()) {
+        Some(kid) => Ok(kid.to_owned()),
+        None => Ok(material.default_kid()?),
+    }
+}
+
+/// Inserts a key with its secret, and makes it the active one where there is none; false when its kid is taken.
+fn insert_first(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
+    let inserted = insert(issuer, kid, material);
+    if inserted && let Some(secret) = &material.secret {
+        if is_updated() {
+            secrets::put(issuer, kid, secret);
+        }
+        activate_first(issuer, kid);
+    }
+    inserted
 }
 
 /// Takes in a key of a bundle: as one that verifies, until `until`, or its secret, where the key is here. False for a key that is not

@@ -43,10 +43,7 @@ fn take_in(key: BundledKey) -> Result<Option<String>> {
         ))?,
         None => trust.named(None)?,
     };
-    let kid = match &material.kid {
-        Some(kid) => kid.clone(),
-        None => material.default_kid()?,
-    };
+    let kid = add::kid_of(None, &material)?;
     let until = until.map(|until| UnixMicros(until.saturating_mul(SECOND)));
     let added = add::add_secret(&issuer.rules.issuer, &kid, &material, until)?;
     Ok(added.then_some(kid))

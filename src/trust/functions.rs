@@ -48,7 +48,7 @@ fn import_signing_key(
     sql(|| {
         let alg = algorithm(alg)?;
         let material = KeyMaterial::import(required(key, "key")?, alg)?;
-        add::add(&named(issuer)?, kid, &material)
+        add::import(&named(issuer)?, kid, &material)
     })
 }
 

@@ -154,7 +154,7 @@ fn a_session_ends_when_its_lifetime_is_over_and_no_token_of_it_is_longer() {
     let app = App::new(shared(), "logins");
     let mut a = app.connect();
     let login = open_with(&mut a, app.ada, ", lifetime => '10 minutes'");
-    let next = refresh(&mut a, &login.refresh).ok().expect("a pair");
+    let next = refresh(&mut a, &login.refresh).expect("a pair");
     let renewed: String = a.one("SELECT auth.refresh_jwt($1)", &[&next.access]);
     for token in [&login.access, &next.access, &renewed] {
         let early: bool = a.one(
@@ -191,11 +191,7 @@ fn a_used_token_gives_another_pair_within_the_window_and_ends_the_session_after_
     let mut a = app.connect();
     let login = open(&mut a, app.ada);
     let tabs: Vec<_> = (0..3)
-        .map(|_| {
-            refresh(&mut a, &login.refresh)
-                .ok()
-                .expect("within the window")
-        })
+        .map(|_| refresh(&mut a, &login.refresh).expect("within the window"))
         .collect();
     for tab in &tabs {
         assert_eq!(a.verdict(&tab.access), "valid");
@@ -224,7 +220,7 @@ fn a_token_that_was_used_long_ago_is_known_still_and_one_that_was_damaged_is_nob
     let login = open(&mut a, app.ada);
     let mut token = login.refresh.clone();
     for _ in 0..20 {
-        token = refresh(&mut a, &token).ok().expect("a pair").refresh;
+        token = refresh(&mut a, &token).expect("a pair").refresh;
         let_the_window_pass(&mut a);
     }
     let kept: i64 = a.one(
@@ -264,7 +260,7 @@ fn the_reasons_come_in_the_order_of_the_contract() {
     let app = App::new(shared(), "logins");
     let mut a = app.connect();
     let login = open_with(&mut a, app.ada, r#", device => '{"user_agent":"A"}'"#);
-    refresh(&mut a, &login.refresh).ok().expect("a pair");
+    refresh(&mut a, &login.refresh).expect("a pair");
     let_the_window_pass(&mut a);
     let other = || Some(json!({"user_agent": "B"}));
     // From the last to the first: each change makes an earlier reason apply. A reason that ends nothing but `revoked`.
@@ -314,9 +310,7 @@ fn a_device_that_is_named_binds_a_session_that_has_none() {
     let mut a = app.connect();
     let login = open(&mut a, app.ada);
     let phone = json!({"user_agent": "phone"});
-    let next = refresh_on(&mut a, &login.refresh, Some(phone.clone()))
-        .ok()
-        .expect("a pair");
+    let next = refresh_on(&mut a, &login.refresh, Some(phone.clone())).expect("a pair");
     let listed: Value = a.one("SELECT device FROM auth.list_sessions('41')", &[]);
     assert_eq!(listed, phone);
     assert_eq!(
@@ -344,12 +338,12 @@ fn the_check_of_issued_at_and_of_no_users_apply_to_the_opening_of_the_session() 
     let mut a = app.connect();
     a.run("UPDATE auth.issuers SET session_check = 'issued_at'");
     let login = open(&mut a, app.ada);
-    let next = refresh(&mut a, &login.refresh).ok().expect("a pair");
+    let next = refresh(&mut a, &login.refresh).expect("a pair");
     a.bump("41");
     assert_eq!(why(refresh(&mut a, &next.refresh)), "issued_before_cutoff");
     a.run("UPDATE auth.issuers SET session_check = 'none'");
     let service = open(&mut a, "a service");
-    let next = refresh(&mut a, &service.refresh).ok().expect("a pair");
+    let next = refresh(&mut a, &service.refresh).expect("a pair");
     assert_eq!(a.verdict(&next.access), "valid");
     assert_eq!(sessions(&mut a, "a service"), [service.id.as_str()]);
     assert!(a.one::<bool>("SELECT auth.end_session($1)", &[&service.id]));
@@ -369,7 +363,7 @@ fn sessions_are_listed_by_their_latest_use_and_ended_one_by_one_or_all_others() 
     let pad = open(&mut a, app.ada);
     let bobs = open(&mut a, app.bob);
     assert_eq!(sessions(&mut a, app.ada), [&*pad.id, &*desk.id, &*phone.id]);
-    refresh(&mut a, &phone.refresh).ok().expect("a pair");
+    refresh(&mut a, &phone.refresh).expect("a pair");
     assert_eq!(sessions(&mut a, app.ada), [&*phone.id, &*pad.id, &*desk.id]);
 
     let mut user = app.connect();
@@ -560,7 +554,7 @@ fn fifty_that_come_too_late_are_all_refused_and_the_session_ends_once() {
     let app = App::new(shared(), "logins");
     let mut a = app.connect();
     let login = open(&mut a, app.ada);
-    refresh(&mut a, &login.refresh).ok().expect("a pair");
+    refresh(&mut a, &login.refresh).expect("a pair");
     let_the_window_pass(&mut a);
     let mut reader = Reader::now(&mut a);
     let mut outcomes: Vec<_> = race(&app, 50, |_, client| why(refresh(client, &login.refresh)));
@@ -615,7 +609,7 @@ fn a_refresh_that_is_rolled_back_leaves_the_token_usable_and_an_old_snapshot_is_
     let mut a = app.connect();
     let login = open(&mut a, app.ada);
     a.run("BEGIN");
-    let undone = refresh(&mut a, &login.refresh).ok().expect("a pair");
+    let undone = refresh(&mut a, &login.refresh).expect("a pair");
     a.run("ROLLBACK");
     assert_eq!(
         why(refresh(&mut a, &undone.refresh)),
@@ -625,7 +619,7 @@ fn a_refresh_that_is_rolled_back_leaves_the_token_usable_and_an_old_snapshot_is_
     let login = open(&mut a, app.ada);
     let mut b = app.connect();
     b.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM users");
-    refresh(&mut a, &login.refresh).ok().expect("a pair");
+    refresh(&mut a, &login.refresh).expect("a pair");
     let sql = "SELECT auth.refresh_session($1)";
     refused(b.query(sql, &[&login.refresh]), "40001", None);
     b.run("ROLLBACK");
@@ -636,7 +630,7 @@ fn only_hashes_of_refresh_tokens_are_stored_and_prune_removes_what_is_over() {
     let app = App::new(shared(), "logins");
     let mut a = app.connect();
     let login = open(&mut a, app.ada);
-    let next = refresh(&mut a, &login.refresh).ok().expect("a pair");
+    let next = refresh(&mut a, &login.refresh).expect("a pair");
     let stored: String = a.one("SELECT s::text FROM auth.sessions AS s", &[]);
     for token in [&login, &next] {
         assert!(!stored.contains(&token.refresh) && !stored.contains(&token.access));
@@ -681,7 +675,7 @@ fn a_refresh_is_one_probe_and_a_hot_update() {
         count(&mut a, "n_tup_hot_upd"),
     );
     for _ in 0..50 {
-        login = refresh(&mut a, &login.refresh).ok().expect("a pair");
+        login = refresh(&mut a, &login.refresh).expect("a pair");
         sessions(&mut a, app.ada);
     }
     a.one::<bool>("SELECT auth.end_session($1)", &[&login.id]);

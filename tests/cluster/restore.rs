@@ -302,6 +302,48 @@ fn sessions_that_were_ended_in_bulk_are_not_forgotten_while_that_is_missing() {
 }
 
 #[test]
+fn keys_that_arrive_by_logical_replication_sign_and_verify_at_once() {
+    let cluster = Cluster::with_config("replicated", &[("wal_level", "logical")]);
+    let app = App::new(&cluster, "publisher");
+    let mut p = app.connect();
+    p.run("SELECT auth.import_signing_key('my-very-secret-hmac-key-0123456789', 'HS256', kid => 'first')");
+    let db = cluster.database("subscriber");
+    let mut s = cluster.connect(&db);
+    s.run("CREATE TABLE users (id bigint PRIMARY KEY, email text, note text, region text, is_active boolean)");
+    p.run("CREATE PUBLICATION keys FOR TABLE users, auth.issuers, auth.signing_key_store, auth.signing_secrets");
+    p.run("SELECT pg_create_logical_replication_slot('s', 'pgoutput')");
+    let conninfo = cluster.conninfo(&app.db, "postgres");
+    s.run("ALTER TABLE users ADD session_version bigint NOT NULL DEFAULT 0");
+    s.run(&format!(
+        "CREATE SUBSCRIPTION s CONNECTION '{conninfo}' PUBLICATION keys WITH (create_slot = false, slot_name = 's')"
+    ));
+    let arrived = |s: &mut Client, count: i64| {
+        let sql = "SELECT count(*) FROM auth.signing_keys WHERE has_secret";
+        for _ in 0..300 {
+            if s.one::<i64>(sql, &[]) == count {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("the keys did not arrive");
+    };
+    arrived(&mut s, 2);
+    s.run("SELECT auth.attach_users('users')");
+    p.run("SELECT auth.activate_signing_key('first')");
+    let token = p.issue("41");
+    assert_eq!(s.verdict(&token), "valid");
+    // Later ones, under the eyes of a session that has read the keys.
+    p.run("SELECT auth.import_signing_key('another-very-secret-key-0123456789', 'HS256', kid => 'second'), auth.activate_signing_key('second')");
+    let token = p.issue("41");
+    arrived(&mut s, 3);
+    assert_eq!(s.verdict(&token), "valid");
+    for sql in ["DISABLE", "SET (slot_name = NONE)"] {
+        s.run(&format!("ALTER SUBSCRIPTION s {sql}"));
+    }
+    s.run("DROP SUBSCRIPTION s");
+}
+
+#[test]
 fn revoking_tokens_of_one_issuer_touches_no_row_that_they_share() {
     let app = App::new(shared(), "shared_row");
     let mut a = app.connect();
@@ -337,6 +379,9 @@ fn the_owner_of_the_database_who_is_no_superuser_dumps_and_restores_it() {
     give_to(cluster, &mut a, &dumped.app.db, owner);
     a.run(&format!("ALTER TABLE users OWNER TO {owner}"));
     let custom = dumped.dump(cluster, owner, &["-Fc"]);
+    // Nor does a role for backups have to be one.
+    a.run("CREATE ROLE backups LOGIN; GRANT pg_read_all_data TO backups");
+    dumped.dump(cluster, "backups", &["-Fp"]);
     // It reads no secret, and makes no key.
     let mut o = cluster.connect_as(&dumped.app.db, owner);
     assert_eq!(

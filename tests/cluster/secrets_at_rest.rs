@@ -211,6 +211,12 @@ fn a_key_whose_secret_is_missing_gets_it_back_and_stays_what_it_is() {
     }
     let missing = "SELECT keys_without_secret FROM auth.health()";
     assert_eq!(a.one::<i64>(missing, &[]), 2);
+    // A new one is no import.
+    refused(
+        a.batch_execute("SELECT auth.create_signing_key(alg => 'HS256', kid => 'hmac')"),
+        "22023",
+        None,
+    );
     // Another algorithm, another kind: another key.
     for (key, alg) in [
         (SECRET.repeat(2), "HS512"),
@@ -280,4 +286,38 @@ fn a_public_key_is_not_one_whose_secret_is_missing() {
         a.one::<i64>("SELECT keys_without_secret FROM auth.health()", &[]),
         0
     );
+}
+
+#[test]
+fn functions_that_write_trust_serve_no_triggers_of_other_tables() {
+    let app = App::new(shared(), "other_tables");
+    let mut admin = app.connect();
+    let role = format!("granted_{}", app.db);
+    admin.run(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA auth TO {role};
+         CREATE SCHEMA mine AUTHORIZATION {role}"
+    ));
+    let mut client = shared().connect_as(&app.db, &role);
+    client.run(
+        "CREATE TABLE mine.t (issuer text, kid text, is_default boolean);
+         INSERT INTO mine.t VALUES ('https://api.example.com', 'x', false)",
+    );
+    for function in [
+        "keys_follow_issuer",
+        "secrets_follow_key",
+        "keep_one_default_issuer",
+    ] {
+        client.run(&format!(
+            "CREATE TRIGGER evil BEFORE UPDATE OR DELETE ON mine.t FOR EACH ROW EXECUTE FUNCTION auth.{function}()"
+        ));
+        for sql in [
+            "DELETE FROM mine.t",
+            "UPDATE mine.t SET issuer = 'y', is_default = true",
+        ] {
+            refused(client.batch_execute(sql), "42501", None);
+        }
+        client.run("DROP TRIGGER evil ON mine.t");
+    }
+    let token = admin.issue("41");
+    assert_eq!(admin.verdict(&token), "valid");
 }

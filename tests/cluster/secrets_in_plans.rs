@@ -4,7 +4,7 @@
 
 use std::sync::mpsc::Receiver;
 
-use auth_ext_tests::{App, Ask, Client, Cluster, DbError, shared};
+use auth_ext_tests::{App, Ask, Client, Cluster, DbError, base64, secret_parts, shared, spellings};
 
 /// All that prints, and all of it. A parameter that this major has not is passed over.
 const SHOUT: &[&str] = &[
@@ -283,92 +283,6 @@ impl<'c> Sweep<'c> {
     }
 }
 
-/// Parts of a secret that nothing else has: of a token not its header, of an API key not what its row has in the open, of an
-/// elliptic key in PKCS#8 not the public point behind the private octets.
-fn parts(secret: &[u8]) -> Vec<&[u8]> {
-    const LENGTH: usize = 15;
-    let is_der = secret.starts_with(&[0x30]) && secret.iter().any(|b| !b.is_ascii());
-    let from = match secret.len() {
-        length @ ..250 if is_der => vec![length / 3],
-        length => vec![length / 3, length / 2, length - LENGTH],
-    };
-    from.into_iter()
-        .filter_map(|from| secret.get(from..from + LENGTH))
-        .collect()
-}
-
-/// Every way in which the octets may be printed.
-fn spellings(octets: &[u8]) -> Vec<String> {
-    let join = |each: &dyn Fn(&u8) -> String, between: &str| {
-        octets.iter().map(each).collect::<Vec<_>>().join(between)
-    };
-    let mut spellings = vec![
-        join(&|b| format!("{b:02x}"), ""),
-        join(&|b| format!("{b:02X}"), ""),
-        // A Const in a printed plan.
-        join(&|b| b.cast_signed().to_string(), " "),
-        join(&u8::to_string, " "),
-        join(&u8::to_string, ", "),
-        join(&|b| format!("\\{b:03o}"), ""),
-        join(&|b| format!("\\\\{b:03o}"), ""),
-        join(
-            &|b| match b {
-                b'\\' => "\\\\".to_owned(),
-                32..=126 => char::from(*b).to_string(),
-                _ => format!("\\{b:03o}"),
-            },
-            "",
-        ),
-        // encode(…, 'escape')
-        join(
-            &|b| match b {
-                b'\\' => "\\\\".to_owned(),
-                1..=127 => char::from(*b).to_string(),
-                _ => format!("\\{b:03o}"),
-            },
-            "",
-        ),
-    ];
-    if let Ok(text) = str::from_utf8(octets) {
-        spellings.push(text.to_owned());
-    }
-    // Wherever the octets stand in what was encoded: whole groups of three at each offset.
-    for offset in 0..3 {
-        let group = octets.get(offset..offset + 12).unwrap();
-        for url in [false, true] {
-            spellings.push(base64(group, url));
-        }
-    }
-    spellings
-}
-
-fn base64(octets: &[u8], url: bool) -> String {
-    let digit = |n: u32| match n & 63 {
-        n @ 0..26 => b'A' + u8::try_from(n).unwrap(),
-        n @ 26..52 => b'a' + u8::try_from(n - 26).unwrap(),
-        n @ 52..62 => b'0' + u8::try_from(n - 52).unwrap(),
-        62 => {
-            if url {
-                b'-'
-            } else {
-                b'+'
-            }
-        }
-        _ => {
-            if url {
-                b'_'
-            } else {
-                b'/'
-            }
-        }
-    };
-    let groups = octets.chunks_exact(3).flat_map(|group| {
-        let bits = group.iter().fold(0, |bits, b| bits << 8 | u32::from(*b));
-        [18, 12, 6, 0].map(|shift| char::from(digit(bits >> shift)))
-    });
-    groups.collect()
-}
-
 fn preloaded() -> &'static str {
     let available =
         "SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'";
@@ -480,7 +394,7 @@ fn no_function_lets_postgresql_print_what_is_secret() {
         "the keys' octets are there"
     );
     for (name, secret) in &secrets {
-        for part in parts(secret) {
+        for part in secret_parts(secret) {
             for spelling in spellings(part) {
                 if let Some(at) = said.find(&spelling) {
                     let from = said.floor_char_boundary(at.saturating_sub(600));

@@ -12,6 +12,7 @@ fn cluster(name: &str) -> Cluster {
         .setting("log_lock_waits", "on")
         .setting("deadlock_timeout", "50ms")
         .setting("log_temp_files", "0")
+        .setting("log_parameter_max_length_on_error", "-1")
         .start()
 }
 
@@ -115,6 +116,17 @@ fn an_error_at_the_commit_or_of_the_server_logs_no_statement_with_a_token() {
         tokens[7]
     );
     refused(a.batch_execute(&execute), "42601", None);
+    // Where PostgreSQL's own message quotes the literal.
+    for sql in [
+        format!("SELECT auth.verify_jwt '{}'", tokens[7]),
+        format!("SELECT auth.verify_jwt('{}", tokens[7]),
+        format!("SELECT '{}'::bigint", tokens[7]),
+        format!("SELECT auth.import_jwks('{}')", tokens[7]),
+    ] {
+        let error = a.batch_execute(&sql).unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert!(!error.message().contains(&tokens[7][40..]), "{error:?}");
+    }
     // Other statements are logged as ever.
     refused(
         a.batch_execute("SELECT 'as ever' FROM nowhere"),
@@ -205,5 +217,22 @@ fn other_credentials_are_not_logged_either() {
     ] {
         assert!(a.batch_execute(&sql).is_err(), "{sql}");
     }
+    // As parameters, which PostgreSQL adds to the context: while it binds them, while it runs, and in ours.
+    for sql in [
+        "SELECT 1/(length($1) - length($1)), auth.verify_api_key($1)",
+        "SELECT auth.verify_api_key($1)",
+        "SELECT auth.verify_api_key($1) FROM generate_series(1, length($1) / 0)",
+        "SELECT auth.consume_one_time_token($1, 'password_reset'), 1/(length($1) - length($1))",
+    ] {
+        assert!(a.query(sql, &[&key]).is_err(), "{sql}");
+    }
+    let error = a.query(
+        "SELECT 'in the context', 1/(length($1) - length($1))",
+        &[&"plain"],
+    );
+    assert!(
+        error.is_err() && cluster.log().contains("$1 = 'plain'"),
+        "others' are logged as ever"
+    );
     assert_not_logged(&cluster, &[key, &mail, &handoff]);
 }

@@ -184,3 +184,55 @@ fn what_the_administrator_granted_stays_granted_and_is_in_a_dump() {
         );
     }
 }
+
+#[test]
+fn a_dump_of_the_old_version_is_restored_into_it_and_updated() {
+    let cluster = shared();
+    let db = old_database(cluster);
+    let mut a = cluster.connect(&db);
+    let [token, ended] = ["41", "41"].map(|user| a.issue(user));
+    a.run(&format!("SELECT auth.revoke_jwt('{ended}')"));
+    let health: Option<i64> = a.one("SELECT verifying_keys FROM auth.health()", &[]);
+    assert_eq!(
+        health,
+        Some(3),
+        "the new library in front of the old tables"
+    );
+    let dump = cluster.dump(&db);
+    let back = cluster.empty_database("upgrade");
+    let mut b = cluster.connect(&back);
+    b.run(&format!("CREATE EXTENSION auth_ext VERSION '{OLD}'"));
+    let schema = dump
+        .lines()
+        .filter(|line| !line.starts_with("CREATE SCHEMA auth"))
+        .collect::<Vec<_>>();
+    cluster.psql(&back, &schema.join("\n"));
+    update(&mut b);
+    let mut c = cluster.connect(&back);
+    assert_eq!(c.verdict(&token), "valid");
+    assert_eq!(c.verdict(&ended), "revoked");
+    let renewed = c.issue("41");
+    assert_eq!(c.verdict(&renewed), "valid", "the old dump has the secrets");
+    let old = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'auth.signing_key_store'::regclass AND attname = 'secret'";
+    assert_eq!(c.one::<i64>(old, &[]), 0);
+}
+
+#[test]
+fn no_secret_is_left_where_it_was() {
+    let cluster = shared();
+    let db = old_database(cluster);
+    let mut a = cluster.connect(&db);
+    a.run("SELECT auth.create_signing_key(alg => 'RS256') FROM generate_series(1, 3); ANALYZE auth.signing_key_store");
+    let toast = "SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'auth.signing_key_store'::regclass";
+    update(&mut a);
+    let toast: String = a.one(toast, &[]);
+    let left = format!("SELECT count(*) FROM {toast} WHERE chunk_data IS NOT NULL");
+    assert_eq!(a.one::<i64>(&left, &[]), 0);
+    let statistics = "SELECT count(*) FROM pg_statistic AS s JOIN pg_attribute AS t ON t.attrelid = s.starelid AND t.attnum = s.staattnum
+                      WHERE s.starelid = 'auth.signing_key_store'::regclass AND t.attisdropped";
+    assert_eq!(a.one::<i64>(statistics, &[]), 0);
+    assert_eq!(
+        a.one::<i64>("SELECT count(*) FROM auth.signing_secrets", &[]),
+        6
+    );
+}

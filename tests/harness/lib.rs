@@ -23,6 +23,7 @@ mod race;
 mod reader;
 mod readme;
 mod service;
+mod spellings;
 mod standby;
 
 pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
@@ -37,6 +38,7 @@ pub use race::{Outcome, attempt, no, race, second};
 pub use reader::Reader;
 pub use readme::{Block, Shown, readme_blocks, readme_code};
 pub use service::service;
+pub use spellings::{base64, secret_parts, spellings};
 
 // So that tests need no dependency of their own for what the harness speaks in.
 pub use postgres::{self, Client, error::DbError};
