@@ -667,18 +667,23 @@ COMMENT ON FUNCTION auth.authenticate_request() IS
     'Makes the bearer token in request.headers the identity of the transaction, or nobody where there is none; a refused one is answered with its reason code.';
 
 -- The SQLSTATE is none that C code of ours could raise.
-CREATE OR REPLACE FUNCTION auth.pre_request() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION auth.refuse_request(reason text, explanation text) RETURNS void
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    refused record;
 BEGIN
-    SELECT * INTO refused FROM auth.authenticate_request() AS r WHERE r.reason IS NOT NULL;
-    IF FOUND THEN
-        RAISE SQLSTATE 'PT401' USING MESSAGE = refused.explanation, DETAIL = refused.reason;
-    END IF;
+    RAISE SQLSTATE 'PT401' USING MESSAGE = explanation, DETAIL = reason;
 END
 $$;
+COMMENT ON FUNCTION auth.refuse_request(text, text) IS
+    'Refuses a request of PostgREST''s: called by pre_request.';
+
+-- Parsed when it is created: the functions that it calls are these, whatever bears their names later.
+CREATE OR REPLACE FUNCTION auth.pre_request() RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT auth.refuse_request(r.reason, r.explanation) FROM auth.authenticate_request() AS r WHERE r.reason IS NOT NULL;
+END;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
 
@@ -803,19 +808,27 @@ CREATE OR REPLACE FUNCTION auth.keep_one_default_issuer() RETURNS trigger
     SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    is_there boolean;
+    has_default boolean;
 BEGIN
-    IF TG_RELID <> 'auth.issuers'::regclass THEN
-        RAISE EXCEPTION 'this function is for triggers of auth.issuers' USING ERRCODE = 'insufficient_privilege';
-    END IF;
     -- One at a time. Not by locking auth.issuers itself: two that have begun to insert would deadlock.
-    LOCK TABLE auth.revoking_issuers IN SHARE ROW EXCLUSIVE MODE;
-    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM auth.issuers AS i WHERE i.issuer = NEW.issuer) THEN
-        -- ON CONFLICT: nothing is inserted, and the UPDATE comes back here if there is one.
-        NULL;
-    ELSIF TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM auth.issuers AS i WHERE i.is_default) THEN
-        NEW.is_default := true;
-    ELSIF NEW.is_default AND (TG_OP = 'INSERT' OR NOT OLD.is_default) THEN
-        UPDATE auth.issuers AS i SET is_default = false WHERE i.is_default AND i.issuer <> NEW.issuer;
+    EXECUTE format('LOCK TABLE %I.revoking_issuers IN SHARE ROW EXCLUSIVE MODE', TG_TABLE_SCHEMA);
+    IF TG_OP = 'INSERT' THEN
+        EXECUTE format(
+            'SELECT coalesce(bool_or(i.issuer = $1), false), coalesce(bool_or(i.is_default), false) FROM %I.issuers AS i',
+            TG_TABLE_SCHEMA) INTO is_there, has_default USING NEW.issuer;
+        IF is_there THEN
+            -- ON CONFLICT: nothing is inserted, and the UPDATE comes back here if there is one.
+            RETURN NEW;
+        ELSIF NOT has_default THEN
+            NEW.is_default := true;
+            RETURN NEW;
+        END IF;
+    END IF;
+    IF NEW.is_default AND (TG_OP = 'INSERT' OR NOT OLD.is_default) THEN
+        EXECUTE format('UPDATE %I.issuers AS i SET is_default = false WHERE i.is_default AND i.issuer <> $1', TG_TABLE_SCHEMA)
+        USING NEW.issuer;
     END IF;
     RETURN NEW;
 END
@@ -827,9 +840,9 @@ CREATE OR REPLACE FUNCTION auth.mark_revoking_issuer() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM auth.revoking_issuers AS r WHERE r.issuer = NEW.issuer) THEN
-        INSERT INTO auth.revoking_issuers (issuer) VALUES (NEW.issuer);
-    END IF;
+    EXECUTE format(
+        'INSERT INTO %1$I.revoking_issuers (issuer) SELECT $1 WHERE NOT EXISTS (SELECT FROM %1$I.revoking_issuers AS i WHERE i.issuer = $1)',
+        TG_TABLE_SCHEMA) USING NEW.issuer;
     RETURN NULL;
 END
 $$;
@@ -840,9 +853,9 @@ CREATE OR REPLACE FUNCTION auth.mark_session_issuer() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM auth.session_issuers AS i WHERE i.issuer = NEW.issuer) THEN
-        INSERT INTO auth.session_issuers (issuer) VALUES (NEW.issuer);
-    END IF;
+    EXECUTE format(
+        'INSERT INTO %1$I.session_issuers (issuer) SELECT $1 WHERE NOT EXISTS (SELECT FROM %1$I.session_issuers AS i WHERE i.issuer = $1)',
+        TG_TABLE_SCHEMA) USING NEW.issuer;
     RETURN NULL;
 END
 $$;
@@ -853,23 +866,19 @@ CREATE OR REPLACE FUNCTION auth.keys_follow_issuer() RETURNS trigger
     SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    follower text;
 BEGIN
-    IF TG_RELID <> 'auth.issuers'::regclass THEN
-        RAISE EXCEPTION 'this function is for triggers of auth.issuers' USING ERRCODE = 'insufficient_privilege';
-    END IF;
-    IF TG_OP = 'TRUNCATE' THEN
-        DELETE FROM auth.signing_key_store;
-        DELETE FROM auth.sso_handoffs;
-        DELETE FROM auth.sessions;
-    ELSIF TG_OP = 'DELETE' THEN
-        DELETE FROM auth.signing_key_store AS k WHERE k.issuer = OLD.issuer;
-        DELETE FROM auth.sso_handoffs AS h WHERE h.issuer = OLD.issuer;
-        DELETE FROM auth.sessions AS s WHERE s.issuer = OLD.issuer;
-    ELSE
-        UPDATE auth.signing_key_store AS k SET issuer = NEW.issuer WHERE k.issuer = OLD.issuer;
-        UPDATE auth.sso_handoffs AS h SET issuer = NEW.issuer WHERE h.issuer = OLD.issuer;
-        UPDATE auth.sessions AS s SET issuer = NEW.issuer WHERE s.issuer = OLD.issuer;
-    END IF;
+    FOREACH follower IN ARRAY ARRAY['signing_key_store', 'sso_handoffs', 'sessions'] LOOP
+        IF TG_OP = 'TRUNCATE' THEN
+            EXECUTE format('DELETE FROM %I.%I', TG_TABLE_SCHEMA, follower);
+        ELSIF TG_OP = 'DELETE' THEN
+            EXECUTE format('DELETE FROM %I.%I AS f WHERE f.issuer = $1', TG_TABLE_SCHEMA, follower) USING OLD.issuer;
+        ELSE
+            EXECUTE format('UPDATE %I.%I AS f SET issuer = $2 WHERE f.issuer = $1', TG_TABLE_SCHEMA, follower)
+            USING OLD.issuer, NEW.issuer;
+        END IF;
+    END LOOP;
     RETURN NULL;
 END
 $$;
@@ -881,16 +890,14 @@ CREATE OR REPLACE FUNCTION auth.secrets_follow_key() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF TG_RELID <> 'auth.signing_key_store'::regclass THEN
-        RAISE EXCEPTION 'this function is for triggers of auth.signing_key_store' USING ERRCODE = 'insufficient_privilege';
-    END IF;
     IF TG_OP = 'TRUNCATE' THEN
-        DELETE FROM auth.signing_secrets;
+        EXECUTE format('DELETE FROM %I.signing_secrets', TG_TABLE_SCHEMA);
     ELSIF TG_OP = 'DELETE' THEN
-        DELETE FROM auth.signing_secrets AS s WHERE s.issuer = OLD.issuer AND s.kid = OLD.kid;
+        EXECUTE format('DELETE FROM %I.signing_secrets AS s WHERE s.issuer = $1 AND s.kid = $2', TG_TABLE_SCHEMA)
+        USING OLD.issuer, OLD.kid;
     ELSE
-        UPDATE auth.signing_secrets AS s SET issuer = NEW.issuer, kid = NEW.kid
-        WHERE s.issuer = OLD.issuer AND s.kid = OLD.kid;
+        EXECUTE format('UPDATE %I.signing_secrets AS s SET issuer = $3, kid = $4 WHERE s.issuer = $1 AND s.kid = $2', TG_TABLE_SCHEMA)
+        USING OLD.issuer, OLD.kid, NEW.issuer, NEW.kid;
     END IF;
     RETURN NULL;
 END
@@ -912,6 +919,10 @@ CREATE OR REPLACE FUNCTION auth.merge_history() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    merged bigint;
+    merge constant text := 'UPDATE %I.%I AS h
+        SET bumped_at = greatest(h.bumped_at, $1), next_version = greatest(h.next_version, $2)';
 BEGIN
     IF pg_trigger_depth() > 1 THEN
         RETURN NEW;
@@ -920,14 +931,13 @@ BEGIN
         NEW.next_version := greatest(OLD.next_version, NEW.next_version);
         RETURN NEW;
     ELSIF TG_TABLE_NAME = 'user_history' THEN
-        UPDATE auth.user_history AS h
-        SET bumped_at = greatest(h.bumped_at, NEW.bumped_at), next_version = greatest(h.next_version, NEW.next_version)
-        WHERE h.user_id = NEW.user_id;
+        EXECUTE format(merge || ' WHERE h.user_id = $3', TG_TABLE_SCHEMA, TG_TABLE_NAME)
+        USING NEW.bumped_at, NEW.next_version, NEW.user_id;
     ELSE
-        UPDATE auth.user_floor AS f
-        SET bumped_at = greatest(f.bumped_at, NEW.bumped_at), next_version = greatest(f.next_version, NEW.next_version);
+        EXECUTE format(merge, TG_TABLE_SCHEMA, TG_TABLE_NAME) USING NEW.bumped_at, NEW.next_version;
     END IF;
-    IF FOUND THEN
+    GET DIAGNOSTICS merged = ROW_COUNT;
+    IF merged > 0 THEN
         RETURN NULL;
     END IF;
     RETURN NEW;

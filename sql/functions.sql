@@ -459,18 +459,23 @@ COMMENT ON FUNCTION auth.authenticate_request() IS
     'Makes the bearer token in request.headers the identity of the transaction, or nobody where there is none; a refused one is answered with its reason code.';
 
 -- The SQLSTATE is none that C code of ours could raise.
-CREATE FUNCTION auth.pre_request() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION auth.refuse_request(reason text, explanation text) RETURNS void
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    refused record;
 BEGIN
-    SELECT * INTO refused FROM auth.authenticate_request() AS r WHERE r.reason IS NOT NULL;
-    IF FOUND THEN
-        RAISE SQLSTATE 'PT401' USING MESSAGE = refused.explanation, DETAIL = refused.reason;
-    END IF;
+    RAISE SQLSTATE 'PT401' USING MESSAGE = explanation, DETAIL = reason;
 END
 $$;
+COMMENT ON FUNCTION auth.refuse_request(text, text) IS
+    'Refuses a request of PostgREST''s: called by pre_request.';
+
+-- Parsed when it is created: the functions that it calls are these, whatever bears their names later.
+CREATE FUNCTION auth.pre_request() RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT auth.refuse_request(r.reason, r.explanation) FROM auth.authenticate_request() AS r WHERE r.reason IS NOT NULL;
+END;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
 

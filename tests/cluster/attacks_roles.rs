@@ -420,12 +420,13 @@ fn after_a_rename_of_the_schema_our_tables_are_trusted_and_nobodys_new_ones() {
          CREATE TABLE auth.ran (what text);
          CREATE FUNCTION auth.cover_partitions() RETURNS void LANGUAGE sql AS $$ INSERT INTO auth.ran VALUES ('cover') $$;
          CREATE FUNCTION auth.evil() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO auth.ran VALUES ('view'); RETURN 'x'; END $$;
-         CREATE TABLE auth.issuers (LIKE moved.issuers INCLUDING ALL);
-         CREATE TABLE auth.signing_key_store (LIKE moved.signing_key_store INCLUDING ALL);
-         CREATE TABLE auth.signing_secrets (LIKE moved.signing_secrets INCLUDING ALL);
+         CREATE TABLE auth.issuers (issuer text, audience text[], user_claim text DEFAULT 'sub', is_default boolean);
+         CREATE TABLE auth.signing_key_store (issuer text, kid text, alg text, public_jwk jsonb, active boolean);
+         CREATE FUNCTION auth.authenticate_request(OUT reason text, OUT explanation text) LANGUAGE sql AS $$ INSERT INTO auth.ran VALUES ('request'); SELECT '', '' $$;
          CREATE VIEW auth.attached_tables AS SELECT auth.evil() AS kind, 0::regclass AS relation;
          INSERT INTO auth.issuers (issuer, audience, is_default) VALUES ('https://mallory.example', '{app}', true)",
     );
+    m.run("SELECT moved.pre_request()");
     let check = "SELECT CASE WHEN valid THEN 'valid' ELSE reason END FROM moved.check_jwt($1)";
     for client in [&mut open, &mut shared().connect(&db)] {
         assert_eq!(client.one::<String>(check, &[&token]), "valid");
@@ -433,6 +434,11 @@ fn after_a_rename_of_the_schema_our_tables_are_trusted_and_nobodys_new_ones() {
         assert_eq!(client.one::<String>(check, &[&issued]), "valid");
     }
     admin.run("CREATE TABLE somebodys (id int); ALTER TABLE somebodys ADD COLUMN x int");
+    admin.run(
+        "INSERT INTO moved.issuers (issuer, audience, is_default) VALUES ('second', '{x}', true);
+         DELETE FROM moved.issuers WHERE issuer = 'second'; UPDATE moved.issuers SET is_default = true;
+         SELECT moved.revoke_jwt(moved.issue_jwt('41')), moved.open_session('41')",
+    );
     assert_eq!(
         admin.one::<i64>("SELECT moved.bump_session_version('41')", &[]),
         1
