@@ -787,7 +787,8 @@ CREATE OR REPLACE FUNCTION auth.health(
     OUT verified_cache_hits bigint,
     OUT verified_cache_misses bigint,
     OUT keys_without_secret bigint,
-    OUT restore_lacks text[]
+    OUT restore_lacks text[],
+    OUT launcher_pid integer
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS

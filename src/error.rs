@@ -162,6 +162,17 @@ pub fn quoted(name: &str) -> String {
     }
 }
 
+/// Writes a line to the server log.
+pub fn log(message: String) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message,
+        "auth_ext",
+    )
+    .set_domain(DOMAIN)
+    .report(PgLogLevel::LOG);
+}
+
 /// Raises a WARNING about the administrator's own input.
 pub fn warn(message: String) {
     ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "auth_ext")

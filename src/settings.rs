@@ -23,6 +23,7 @@ static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static VERIFIED_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(2048);
 static BULK_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
+static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SYNCHRONOUS_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
 
@@ -62,6 +63,16 @@ pub fn init() {
         &LOG_RETENTION,
         1..=i32::MAX,
         GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"auth_ext.max_workers",
+        c"How many background workers run at a time; databases share them.",
+        c"Each takes one of max_worker_processes while it has something to do.",
+        &MAX_WORKERS,
+        1,
+        64,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
     GucRegistry::define_bool_guc(
         c"auth_ext.logical_messages",
@@ -133,6 +144,11 @@ pub fn bulk_threshold() -> usize {
 /// `auth_ext.log_retention`, in seconds.
 pub fn log_retention() -> i32 {
     LOG_RETENTION.get()
+}
+
+/// `auth_ext.max_workers`.
+pub fn max_workers() -> usize {
+    usize::try_from(MAX_WORKERS.get()).unwrap_or(1)
 }
 
 /// `auth_ext.logical_messages`.

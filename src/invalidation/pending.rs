@@ -143,17 +143,20 @@ fn register() {
     // Postgres cannot PREPARE a transaction that notifies; ours must not break one that bumps.
     register_xact_callback(PgXactCallbackEvent::PrePrepare, || deliver(false));
     register_xact_callback(PgXactCallbackEvent::Abort, clear);
-    register_xact_callback(PgXactCallbackEvent::Commit, || {
-        if PENDING.take().wakes
-            && let Some(ends) = ENDS.get()
-        {
-            (ends.wake)();
-        }
-    });
-    register_xact_callback(PgXactCallbackEvent::Prepare, clear);
+    register_xact_callback(PgXactCallbackEvent::Commit, wake_relay);
+    // COMMIT PREPARED wakes nobody: the worker waits for it.
+    register_xact_callback(PgXactCallbackEvent::Prepare, wake_relay);
     register_subxact_callback(PgSubXactCallbackEvent::AbortSub, |aborted, _parent| {
         PENDING.with_borrow_mut(|pending| pending.forget(aborted));
     });
+}
+
+fn wake_relay() {
+    if PENDING.take().wakes
+        && let Some(ends) = ENDS.get()
+    {
+        (ends.wake)();
+    }
 }
 
 fn clear() {

@@ -43,7 +43,8 @@ fn health() -> OneRow {
             .with(c"verified_cache_hits", cache.hits)
             .with(c"verified_cache_misses", cache.misses)
             .with(c"keys_without_secret", tables.keys_without_secret)
-            .with(c"restore_lacks", tables.restore_lacks))
+            .with(c"restore_lacks", tables.restore_lacks)
+            .with(c"launcher_pid", relay::launcher()))
     })
 }
 

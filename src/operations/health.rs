@@ -18,7 +18,8 @@ const TABLES: &str = "
         pg_notification_queue_usage(),
         (SELECT count(*) FROM (SELECT FROM auth.invalidation_log LIMIT 100000) AS l),
         pg_total_relation_size('auth.invalidation_log'),
-        (SELECT clock_timestamp() - l.created_at FROM auth.invalidation_log AS l ORDER BY l.xid LIMIT 1),
+        (SELECT greatest(clock_timestamp() - min(l.created_at), '0') FROM (
+            SELECT o.created_at FROM auth.invalidation_log AS o ORDER BY o.xid LIMIT 100) AS l HAVING count(*) > 0),
         (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'users'),
         (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'api_keys'),
         k.verifying,

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 use core::time::Duration;
+use std::collections::HashMap;
 
 use pgrx::prelude::*;
 
@@ -28,7 +29,11 @@ pub fn at_exit(callback: unsafe extern "C-unwind" fn(i32, pg_sys::Datum)) {
 /// Sets what this process needs, whatever is set for its database: transactions that may write and take their time, and
 /// whose commits do not wait for the disk.
 pub fn prepare_to_write() {
-    const SETTINGS: [(&CStr, &CStr); 6] = [
+    const SETTINGS: [(&CStr, &CStr); 10] = [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"exit_on_error", c"off"),
+        (c"transform_null_equals", c"off"),
+        (c"default_transaction_deferrable", c"off"),
         (c"synchronous_commit", c"off"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
@@ -51,6 +56,58 @@ pub fn prepare_to_write() {
             );
         }
     }
+}
+
+/// Does somebody hold a lock on the database that keeps others from connecting: CREATE DATABASE … TEMPLATE, ALTER DATABASE …
+/// RENAME or DROP DATABASE? They fail when others are connected for longer than five seconds.
+pub fn is_claimed(database: pg_sys::Oid) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: 0,
+        locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
+        locktag_field3: database.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: inside a transaction; the lock that a connecting backend takes (InitPostgres), released at once.
+    unsafe {
+        let taken = pg_sys::LockAcquire(&tag, mode, false, true)
+            != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL;
+        if taken {
+            pg_sys::LockRelease(&tag, mode, false);
+        }
+        !taken
+    }
+}
+
+/// Can there be prepared transactions? Their COMMIT PREPARED wakes nobody.
+pub fn may_hold_prepared() -> bool {
+    super::parameter(c"max_prepared_transactions").is_some_and(|most| most != "0")
+}
+
+/// Is the server shutting down? The postmaster says so in its file before it ends its children.
+fn server_is_stopping() -> bool {
+    const STATUS: usize = 7;
+    std::fs::read_to_string("postmaster.pid").is_ok_and(|file| {
+        file.lines()
+            .nth(STATUS)
+            .is_some_and(|status| status.starts_with("stopping"))
+    })
+}
+
+/// Ends a background worker that was told to end. PostgreSQL starts one again that did not end with 0: what was only
+/// terminated comes back.
+pub fn end_as_told() {
+    if server_is_stopping() {
+        return;
+    }
+    crate::error::log(
+        "auth_ext relay launcher was terminated; the server starts it again".to_owned(),
+    );
+    // SAFETY: the frames on the stack own nothing that outlives the process.
+    unsafe { pg_sys::proc_exit(1) }
 }
 
 /// Reads the configuration files again.
@@ -111,9 +168,9 @@ pub fn try_lock(names: &[&CStr]) -> Tables {
     Tables::Locked
 }
 
-/// The databases that one can connect to and that are no templates.
-pub fn databases() -> Vec<pg_sys::Oid> {
-    let mut found = Vec::new();
+/// The databases that one can connect to and that are no templates, with their names.
+pub fn databases() -> HashMap<pg_sys::Oid, String> {
+    let mut found = HashMap::new();
     // SAFETY: inside a transaction of a process that sees the shared catalogs; as PostgreSQL's own
     // get_database_list (autovacuum.c) does it. Each tuple is read before the next is fetched.
     unsafe {
@@ -129,7 +186,8 @@ pub fn databases() -> Vec<pg_sys::Oid> {
             let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
             // A connection limit of -2 marks a database whose DROP was interrupted.
             if form.datallowconn && !form.datistemplate && form.datconnlimit != -2 {
-                found.push(form.oid);
+                let name = CStr::from_ptr(form.datname.data.as_ptr());
+                found.insert(form.oid, name.to_string_lossy().into_owned());
             }
         }
         if let Some(end) = (*(*scan).rs_rd)

@@ -8,8 +8,8 @@ use pgrx::{pg_shmem_init, pg_sys};
 use super::latch::Latch;
 use super::process;
 
-/// As many databases can have a relay.
-const MOST: usize = 64;
+/// As many databases can want or have a worker at a time; others wait until the launcher looks for them ([`overflow`]).
+const MOST: usize = 1024;
 /// A worker that failed is started again after a second, then two, up to this.
 const LONGEST_PAUSE: i64 = 10;
 const SECOND: i64 = 1_000_000;
@@ -25,11 +25,19 @@ struct Entry {
     failures: i64,
     /// No new worker before that, in PostgreSQL's microseconds.
     not_before: i64,
+    /// Since when it wants a worker.
+    since: i64,
 }
 
 #[derive(Clone, Copy)]
 struct Registry {
     launcher: Latch,
+    /// 0: no launcher runs.
+    launcher_pid: i32,
+    /// There was no room for a database.
+    overflow: bool,
+    /// Databases wait for a worker of another's to end.
+    others_wait: bool,
     entries: [Entry; MOST],
 }
 
@@ -40,6 +48,9 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             launcher: Latch::default(),
+            launcher_pid: 0,
+            overflow: false,
+            others_wait: false,
             entries: [Entry::default(); MOST],
         }
     }
@@ -69,7 +80,10 @@ impl Registry {
             .position(|entry| entry.database == database.to_u32())
             .or_else(|| self.entries.iter().position(|entry| entry.database == 0))?;
         let entry = self.entries.get_mut(place)?;
-        entry.database = database.to_u32();
+        if entry.database == 0 {
+            entry.database = database.to_u32();
+            entry.since = now();
+        }
         Some(entry)
     }
 }
@@ -94,30 +108,81 @@ pub fn worker(database: pg_sys::Oid) -> Option<i32> {
         .map(|entry| entry.pid)
 }
 
-/// Asks for a worker. With more databases than entries, those beyond have none.
+/// Asks for a worker.
 pub fn want(database: pg_sys::Oid) {
     let mut registry = REGISTRY.exclusive();
     let launcher = registry.launcher;
-    registry.entry_or_free(database);
+    if registry.entry_or_free(database).is_none() {
+        registry.overflow = true;
+    }
     drop(registry);
     launcher.set();
 }
 
 /// This process is the launcher.
 pub fn enter_launcher() {
-    REGISTRY.exclusive().launcher = Latch::own();
+    let mut registry = REGISTRY.exclusive();
+    registry.launcher = Latch::own();
+    registry.launcher_pid = process::own_pid();
+    drop(registry);
+    process::at_exit(launcher_exits);
 }
 
-/// Databases that want a worker and have none, and after how many microseconds each may be given one.
-pub fn waiting() -> Vec<(pg_sys::Oid, i64)> {
-    let entries = REGISTRY.share().entries;
-    (entries.iter())
+#[pg_guard]
+unsafe extern "C-unwind" fn launcher_exits(_code: i32, _argument: pg_sys::Datum) {
+    REGISTRY.exclusive().launcher_pid = 0;
+}
+
+/// The launcher, if it runs.
+pub fn launcher() -> Option<i32> {
+    Some(REGISTRY.share().launcher_pid).filter(|pid| *pid != 0)
+}
+
+/// Was there no room for a database since the last call? Any may want a worker, then.
+pub fn overflow() -> bool {
+    core::mem::take(&mut REGISTRY.exclusive().overflow)
+}
+
+/// A database that wants a worker and has none.
+pub struct Waiting {
+    /// Its oid.
+    pub database: pg_sys::Oid,
+    /// After how many microseconds it may be given one.
+    pub pause: i64,
+    since: i64,
+}
+
+/// Databases that want a worker and have none, the one that has waited longest first.
+pub fn waiting() -> Vec<Waiting> {
+    let registry = REGISTRY.share();
+    let mut waiting: Vec<_> = (registry.entries.iter())
         .filter(|entry| entry.database != 0 && entry.pid == 0)
-        .map(|entry| {
-            let pause = entry.not_before.saturating_sub(now()).max(0);
-            (pg_sys::Oid::from(entry.database), pause)
+        .map(|entry| Waiting {
+            database: pg_sys::Oid::from(entry.database),
+            pause: entry.not_before.saturating_sub(now()).max(0),
+            since: entry.since,
         })
-        .collect()
+        .collect();
+    drop(registry);
+    waiting.sort_unstable_by_key(|waiting| waiting.since);
+    waiting
+}
+
+/// Says whether databases wait for a worker of another's to end.
+pub fn let_others_wait(others_wait: bool) {
+    let mut registry = REGISTRY.exclusive();
+    let is_new = others_wait && !registry.others_wait;
+    registry.others_wait = others_wait;
+    if is_new {
+        (registry.entries.iter())
+            .filter(|entry| entry.pid != 0)
+            .for_each(|entry| entry.latch.set());
+    }
+}
+
+/// Do databases wait for a worker to end?
+pub fn others_wait() -> bool {
+    REGISTRY.share().others_wait
 }
 
 /// The database is gone.
@@ -158,6 +223,18 @@ pub fn well() {
     }
 }
 
+/// This worker makes room for others; its database wants one again, a little later.
+pub fn step_aside() {
+    let mut registry = REGISTRY.exclusive();
+    let entry = registry.entry(process::own_database());
+    if let Some(entry) = entry.filter(|entry| entry.pid == process::own_pid()) {
+        entry.pid = 0;
+        entry.failures = 0;
+        entry.since = now();
+        entry.not_before = now().saturating_add(SECOND);
+    }
+}
+
 /// This worker has nothing to do any more. Whoever commits from now on asks for another.
 pub fn leave() {
     let mut registry = REGISTRY.exclusive();
@@ -167,17 +244,17 @@ pub fn leave() {
     }
 }
 
-/// A worker that did not leave is missed.
+/// A worker that did not leave is missed; and its place among the server's background workers is free.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
     let mut registry = REGISTRY.exclusive();
     let launcher = registry.launcher;
     let entry = registry.entry(process::own_database());
-    let Some(entry) = entry.filter(|entry| entry.pid == process::own_pid()) else {
-        return;
-    };
-    entry.pid = 0;
-    entry.not_before = entry.not_before.max(now().saturating_add(SECOND));
+    if let Some(entry) = entry.filter(|entry| entry.pid == process::own_pid()) {
+        entry.pid = 0;
+        entry.since = now();
+        entry.not_before = entry.not_before.max(now().saturating_add(SECOND));
+    }
     drop(registry);
     launcher.set();
 }

@@ -12,9 +12,12 @@ use pgrx::prelude::*;
 
 use crate::error;
 use crate::pg::{background, process, registry};
+use crate::settings;
 
 /// A backstop: who wants a worker, or has lost one, wakes the launcher.
 const SWEEP: Duration = Duration::from_secs(10);
+/// Where something has to be tried again that nobody tells of.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Has the server start the launcher, with itself and after a crash.
 pub fn register() {
@@ -33,55 +36,86 @@ pub fn run() {
     BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
     registry::enter_launcher();
     // What was committed before a crash or a restart waits there; a worker without work goes away.
-    databases().into_iter().for_each(registry::want);
+    want_all();
     let mut launcher = Launcher::default();
-    while BackgroundWorker::wait_latch(Some(launcher.start_workers())) {}
+    while BackgroundWorker::wait_latch(Some(launcher.start_workers())) {
+        if BackgroundWorker::sighup_received() {
+            process::reload_configuration();
+        }
+    }
+    process::end_as_told();
 }
 
-fn databases() -> Vec<pg_sys::Oid> {
+fn want_all() {
+    databases()
+        .into_iter()
+        .for_each(|(database, _)| registry::want(database));
+}
+
+/// The databases with their names.
+fn databases() -> HashMap<pg_sys::Oid, String> {
     BackgroundWorker::transaction(AssertUnwindSafe(process::databases))
 }
 
 #[derive(Default)]
 struct Launcher {
     started: HashMap<pg_sys::Oid, DynamicBackgroundWorker>,
+    /// The log says already that there is no room for a worker.
+    complained: bool,
 }
 
 impl Launcher {
     /// Starts what may be started now; until when to wait at most.
     fn start_workers(&mut self) -> Duration {
         self.note_ended();
-        let waiting = registry::waiting();
-        if waiting.is_empty() {
-            return SWEEP;
+        if registry::overflow() {
+            want_all();
         }
-        let existing = databases();
+        let waiting = registry::waiting();
         let mut wait = SWEEP;
-        for (database, pause) in waiting {
-            if !existing.contains(&database) {
-                registry::forget(database);
-            } else if pause > 0 {
-                let pause = Duration::from_micros(pause.unsigned_abs());
-                wait = wait.min(pause.max(Duration::from_millis(10)));
-            } else if !self.started.contains_key(&database) {
-                self.start(database);
+        let mut others_wait = false;
+        if !waiting.is_empty() {
+            let existing = databases();
+            for waiting in waiting {
+                let Some(name) = existing.get(&waiting.database) else {
+                    registry::forget(waiting.database);
+                    continue;
+                };
+                if waiting.pause > 0 {
+                    let pause = Duration::from_micros(waiting.pause.unsigned_abs());
+                    wait = wait.min(pause.max(Duration::from_millis(10)));
+                } else if self.started.contains_key(&waiting.database)
+                    || is_claimed(waiting.database)
+                {
+                    wait = wait.min(AGAIN);
+                } else if others_wait || self.started.len() >= settings::max_workers() {
+                    others_wait = true;
+                } else if !self.start(waiting.database, name) {
+                    others_wait = true;
+                    wait = wait.min(AGAIN);
+                }
             }
         }
+        registry::let_others_wait(others_wait);
         wait
     }
 
     /// Forgets the workers that have ended.
     fn note_ended(&mut self) {
+        let before = self.started.len();
         self.started.retain(|_, worker| {
             !matches!(
                 worker.pid(),
                 Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied)
             )
         });
+        if self.started.len() < before && self.started.is_empty() {
+            self.complained = false;
+        }
     }
 
-    fn start(&mut self, database: pg_sys::Oid) {
-        registry::starting(database);
+    /// False where the server has no room for another background worker.
+    fn start(&mut self, database: pg_sys::Oid, name: &str) -> bool {
         let worker = BackgroundWorkerBuilder::new("auth_ext relay")
             .set_library("auth_ext")
             .set_function(background::WORKER)
@@ -89,13 +123,22 @@ impl Launcher {
             .set_argument(database.into_datum())
             .set_notify_pid(process::own_pid())
             .load_dynamic();
-        match worker {
-            Ok(worker) => {
-                self.started.insert(database, worker);
+        let Ok(worker) = worker else {
+            if !self.complained {
+                error::warn(format!(
+                    "auth_ext waits for a background worker for database {}: raise max_worker_processes",
+                    error::quoted(name)
+                ));
             }
-            Err(_) => error::warn(
-                "auth_ext could not start a relay worker: raise max_worker_processes".to_owned(),
-            ),
-        }
+            self.complained = true;
+            return false;
+        };
+        registry::starting(database);
+        self.started.insert(database, worker);
+        true
     }
+}
+
+fn is_claimed(database: pg_sys::Oid) -> bool {
+    BackgroundWorker::transaction(AssertUnwindSafe(|| process::is_claimed(database)))
 }

@@ -6,6 +6,7 @@
 
 mod launcher;
 mod position;
+mod trusted;
 mod worker;
 
 pub use position::{Backlog, backlog};
@@ -38,4 +39,9 @@ pub fn worker() -> Option<i32> {
     is_available()
         .then(|| registry::worker(process::own_database()))
         .flatten()
+}
+
+/// The process that starts the workers, if it runs.
+pub fn launcher() -> Option<i32> {
+    is_available().then(registry::launcher).flatten()
 }

@@ -83,7 +83,7 @@ pub fn backlog() -> Backlog {
     };
     query(
         Sees::Latest,
-        "SELECT count(*), clock_timestamp() - min(e.created_at)
+        "SELECT count(*), CASE WHEN count(*) > 0 THEN greatest(clock_timestamp() - min(e.created_at), '0') END
          FROM (
              SELECT l.created_at FROM auth.invalidation_log AS l
              WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot) AND l.relayed

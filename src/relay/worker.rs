@@ -6,11 +6,13 @@
 use core::ffi::CStr;
 use core::time::Duration;
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
 use pgrx::prelude::*;
 
 use super::position::relay_step;
+use super::trusted;
 use crate::pg::process::{self, Tables};
 use crate::pg::registry;
 use crate::settings::{self, Notify};
@@ -22,7 +24,13 @@ const GATHER: Duration = Duration::from_millis(10);
 /// While somebody holds a lock on the tables.
 const BUSY: Duration = Duration::from_millis(100);
 
-const TABLES: [&CStr; 3] = [
+/// So long a worker stays that has nothing to do.
+const LINGER: Duration = Duration::from_secs(10);
+/// So long a worker has its place for sure, while others wait.
+const TURN: Duration = Duration::from_secs(1);
+
+const TABLES: [&CStr; 4] = [
+    c"issuers",
     c"relay_position",
     c"invalidation_log",
     c"invalidation_pruned",
@@ -46,17 +54,31 @@ pub fn run(database: Option<pg_sys::Oid>) {
 }
 
 fn work() {
+    let began = Instant::now();
+    let mut sent_at = began;
     loop {
         let pause = match step() {
             Step::Sent => {
                 registry::well();
+                sent_at = Instant::now();
                 GATHER
             }
-            Step::Nothing if settings::notify() == Notify::relay => SWEEP,
+            Step::Nothing if settings::notify() == Notify::relay => {
+                registry::well();
+                SWEEP
+            }
             Step::Busy => BUSY,
             Step::Nothing | Step::Gone => break,
         };
         process::report_statistics();
+        let is_idle = pause == SWEEP;
+        if is_claimed() || (registry::others_wait() && (is_idle || began.elapsed() > TURN)) {
+            registry::step_aside();
+            return;
+        }
+        if is_idle && sent_at.elapsed() > LINGER && !process::may_hold_prepared() {
+            break;
+        }
         if !rest(pause) {
             return;
         }
@@ -64,6 +86,13 @@ fn work() {
     // Nobody wakes us from here on, so what was committed until here is for us.
     registry::leave();
     step();
+}
+
+/// Does somebody want the database for himself?
+fn is_claimed() -> bool {
+    BackgroundWorker::transaction(AssertUnwindSafe(|| {
+        process::is_claimed(process::own_database())
+    }))
 }
 
 /// Waits until somebody has committed, or for the whole of a short pause. False: the process is to end.
@@ -81,10 +110,15 @@ fn rest(pause: Duration) -> bool {
 }
 
 fn step() -> Step {
-    BackgroundWorker::transaction(AssertUnwindSafe(|| match process::try_lock(&TABLES) {
-        Tables::Locked if relay_step() => Step::Sent,
-        Tables::Locked => Step::Nothing,
-        Tables::Busy => Step::Busy,
-        Tables::Gone => Step::Gone,
+    BackgroundWorker::transaction(AssertUnwindSafe(|| {
+        let _restricted = trusted::restricted();
+        match process::try_lock(&TABLES) {
+            // Asked when they are locked: no trigger and no owner comes in between.
+            Tables::Locked if !trusted::are_own(&TABLES) => Step::Gone,
+            Tables::Locked if relay_step() => Step::Sent,
+            Tables::Locked => Step::Nothing,
+            Tables::Busy => Step::Busy,
+            Tables::Gone => Step::Gone,
+        }
     }))
 }

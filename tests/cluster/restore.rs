@@ -226,7 +226,7 @@ fn whatever_is_loaded_first_no_revoked_token_passes() {
 fn revocations_of_an_older_dump_do_not_stand_for_those_of_a_newer_one() {
     let cluster = shared();
     let dumped = Dumped::new(cluster, "mixed");
-    let older = dumped.dump(cluster, "postgres", &["-Fc", "-Z1"]);
+    let older = dumped.dump(cluster, "postgres", &["-Fc", "--no-comments"]);
     let mut a = dumped.app.connect();
     let later = a.issue("41");
     a.rows("SELECT auth.revoke_jwt($1)", &[&later]);

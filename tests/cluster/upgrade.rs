@@ -198,6 +198,10 @@ fn a_dump_of_the_old_version_is_restored_into_it_and_updated() {
         Some(3),
         "the new library in front of the old tables"
     );
+    a.run(
+        r#"SELECT auth.import_jwks('{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"jwks","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}');
+         SELECT auth.retire_signing_key('jwks'), auth.jwks()"#,
+    );
     let dump = cluster.dump(&db);
     let back = cluster.empty_database("upgrade");
     let mut b = cluster.connect(&back);
