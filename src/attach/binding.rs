@@ -10,6 +10,8 @@ use pgrx::prelude::*;
 use super::id::IdType;
 use super::table::TRIGGER_PREFIX;
 use crate::error::{Error, Result};
+use crate::pg::acting::ActingAs;
+use crate::pg::catalog::Fires;
 use crate::pg::local::{Local, process_local};
 use crate::pg::row::Row;
 use crate::pg::watch::{Watch, Watched};
@@ -196,12 +198,24 @@ impl Binding {
     /// What was there when the table was attached must still be.
     pub fn check(&self, columns: &[Option<&String>], broken: Error) -> Result<()> {
         let has = |name: &&String| catalog::column(self.relation, name).is_some();
-        let triggers = catalog::triggers(self.relation, TRIGGER_PREFIX);
+        let triggers = catalog::triggers(self.relation, TRIGGER_PREFIX, Fires::Commonly);
         if self.trigger_count <= triggers && columns.iter().flatten().all(has) {
             Ok(())
         } else {
             Err(broken)
         }
+    }
+
+    /// Is it the table that the administrator attached, with triggers that fire in every session? `ENABLE TRIGGER ALL` makes
+    /// them fire in ordinary ones only, and another table may have been given its name: the binding went with this one.
+    pub fn is_as_attached(&self) -> bool {
+        let fire = catalog::triggers(self.relation, TRIGGER_PREFIX, Fires::Always);
+        // Whoever asks may have no right on the table's schema.
+        let _acting = ActingAs::reader(catalog::extension_owner());
+        let has_its_name = |name: &String| {
+            catalog::relation_named(name).is_none_or(|named| named == self.relation)
+        };
+        self.trigger_count <= fire && self.table_name.as_ref().is_none_or(has_its_name)
     }
 
     /// The type of a column of ids.

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use crate::accounts;
 use crate::api_key;
+use crate::attach::{self, Binding};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::plan::{Sees, query};
@@ -114,8 +115,12 @@ pub fn health_now() -> Result<Health> {
         Ok(is_attached) => is_attached.then_some(true),
         Err(_) => Some(false),
     };
-    let users_intact = intact(accounts::current().if_any().map(|users| users.is_some()));
-    let api_keys_intact = intact(api_key::current().if_any().map(|keys| keys.is_some()));
+    let bindings = attach::bindings();
+    let as_attached = |binding: Option<&Binding>| binding.is_none_or(Binding::is_as_attached);
+    let users_intact = intact(accounts::current().if_any().map(|users| users.is_some()))
+        .map(|intact| intact && as_attached(bindings.users()));
+    let api_keys_intact = intact(api_key::current().if_any().map(|keys| keys.is_some()))
+        .map(|intact| intact && as_attached(bindings.api_keys()));
     let backlog = relay::backlog();
     let is_updated = catalog::auth_relation(c"installation") != pg_sys::InvalidOid;
     let restored = if is_updated {

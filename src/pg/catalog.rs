@@ -233,8 +233,23 @@ unsafe fn is_plain(index: pg_sys::Relation, columns: &[Column]) -> bool {
     }
 }
 
-/// How many enabled triggers of `relation` have names that begin so.
-pub fn triggers(relation: pg_sys::Oid, prefix: &str) -> i32 {
+/// The relation of a qualified, quoted name; None when there is none now.
+pub fn relation_named(name: &str) -> Option<pg_sys::Oid> {
+    // SAFETY: to_regclass takes a text and answers NULL for what is missing.
+    unsafe { direct_function_call::<pg_sys::Oid>(pg_sys::to_regclass, &[name.into_datum()]) }
+}
+
+/// When a trigger fires.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fires {
+    /// At least in sessions that are no replica.
+    Commonly,
+    /// In every session: ENABLE ALWAYS.
+    Always,
+}
+
+/// How many triggers of `relation` have names that begin so and fire so.
+pub fn triggers(relation: pg_sys::Oid, prefix: &str, fires: Fires) -> i32 {
     // SAFETY: the table is open and locked while its triggers are read, whose names are NUL-terminated.
     unsafe {
         let table = pg_sys::try_relation_open(relation, READ_LOCK);
@@ -247,9 +262,10 @@ pub fn triggers(relation: pg_sys::Oid, prefix: &str) -> i32 {
             .filter_map(|i| described.map(|described| &*described.triggers.add(i)))
             .filter(|trigger| {
                 let name = CStr::from_ptr(trigger.tgname).to_bytes();
+                let enabled = trigger.tgenabled.cast_unsigned();
                 // A: always, O: unless the session is a replica.
                 name.starts_with(prefix.as_bytes())
-                    && b"AO".contains(&trigger.tgenabled.cast_unsigned())
+                    && (enabled == b'A' || (enabled == b'O' && fires == Fires::Commonly))
             })
             .count();
         pg_sys::relation_close(table, READ_LOCK);

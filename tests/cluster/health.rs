@@ -110,3 +110,23 @@ fn health_says_how_far_the_relay_is_and_can_be_read_on_a_standby_by_a_granted_ro
     assert_eq!(health(&mut s, "users_table_intact"), "true");
     b.run("COMMIT");
 }
+
+#[test]
+fn health_says_when_a_table_is_not_as_it_was_attached() {
+    let app = App::new(shared(), "health_attached");
+    let mut a = app.connect();
+    assert_eq!(health(&mut a, "users_table_intact"), "true");
+    // As pg_restore --disable-triggers leaves them.
+    a.run("ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL");
+    assert_eq!(health(&mut a, "users_table_intact"), "false");
+    let token = a.issue("41");
+    assert_eq!(a.verdict(&token), "valid", "nobody is locked out");
+    a.run("SELECT auth.attach_users('users')");
+    assert_eq!(health(&mut a, "users_table_intact"), "true");
+    // Renamed, the binding goes with it; swapped, it is another table that bears the name.
+    a.run("CREATE TABLE other (LIKE users INCLUDING ALL); ALTER TABLE users RENAME TO former");
+    assert_eq!(health(&mut a, "users_table_intact"), "true");
+    a.run("ALTER TABLE other RENAME TO users");
+    assert_eq!(health(&mut a, "users_table_intact"), "false");
+    assert_eq!(health(&mut a, "users_table"), "public.former");
+}
