@@ -206,6 +206,11 @@ WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY[
     'auth.verify_api_key(text)', 'auth.check_api_key(text)', 'auth.authenticate_request()'
 ]::pg_catalog.regprocedure[]);
 
+-- prune() looks for unused and for used ones by an index each.
+DROP INDEX auth.one_time_tokens_expires_at;
+CREATE INDEX one_time_tokens_expires_at ON auth.one_time_tokens (expires_at) WHERE used_at IS NULL;
+CREATE INDEX one_time_tokens_used_at ON auth.one_time_tokens (used_at) WHERE used_at IS NOT NULL;
+
 -- Tokens -----------------------------------------------------------------------------------------
 -- VOLATILE and PARALLEL UNSAFE where the answer is what is committed at the moment of the call.
 

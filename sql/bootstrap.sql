@@ -250,7 +250,8 @@ CREATE TABLE auth.one_time_tokens (
 );
 -- A newer token takes the place of an unused older one.
 CREATE UNIQUE INDEX one_time_tokens_unused ON auth.one_time_tokens (pg_catalog.md5(user_id), purpose) WHERE used_at IS NULL;
-CREATE INDEX one_time_tokens_expires_at ON auth.one_time_tokens (expires_at);
+CREATE INDEX one_time_tokens_expires_at ON auth.one_time_tokens (expires_at) WHERE used_at IS NULL;
+CREATE INDEX one_time_tokens_used_at ON auth.one_time_tokens (used_at) WHERE used_at IS NOT NULL;
 COMMENT ON TABLE auth.one_time_tokens IS 'One-time tokens for e-mail verification, password reset and the like, by their SHA-256.';
 
 -- Sessions that a person can see --------------------------------------------------------------------

@@ -65,7 +65,10 @@ pub extern "C-unwind" fn _PG_init() {
     pg::boundary::init();
     pg::log_hook::init();
     pg::preload::init();
-    relay::init();
+    relay::init(relay::Prune {
+        tables: &operations::PRUNED_TABLES,
+        step: operations::prune_some,
+    });
     settings::init();
     pg::watch::init();
     pg::hooks::init(identity::on_discard_all);

@@ -1,6 +1,7 @@
 //! Every `auth_ext.*` parameter. A superuser may SET them, an ordinary role may not.
 
 use core::ffi::CStr;
+use core::time::Duration;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
@@ -23,6 +24,7 @@ static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static VERIFIED_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(2048);
 static BULK_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
+static PRUNE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10 * 60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SYNCHRONOUS_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -62,6 +64,16 @@ pub fn init() {
         c"How long prune() keeps events in the log, for listeners that were away.",
         &LOG_RETENTION,
         1..=i32::MAX,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"auth_ext.prune_interval",
+        c"How often a background worker prunes each database with the extension.",
+        c"0: never. Without the preloaded library nobody does.",
+        &PRUNE_INTERVAL,
+        0,
+        i32::MAX / 1000,
+        GucContext::Sighup,
         GucFlags::UNIT_S,
     );
     GucRegistry::define_int_guc(
@@ -144,6 +156,14 @@ pub fn bulk_threshold() -> usize {
 /// `auth_ext.log_retention`, in seconds.
 pub fn log_retention() -> i32 {
     LOG_RETENTION.get()
+}
+
+/// `auth_ext.prune_interval`; None: never.
+pub fn prune_interval() -> Option<Duration> {
+    let seconds = u64::try_from(PRUNE_INTERVAL.get())
+        .ok()
+        .filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// `auth_ext.max_workers`.

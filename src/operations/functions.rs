@@ -1,5 +1,7 @@
 //! The SQL functions of operation. Declared in `sql/functions.sql`.
 
+use core::time::Duration;
+
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
@@ -48,7 +50,19 @@ fn health() -> OneRow {
     })
 }
 
+/// A caller's transaction holds what it removes: it ends after a while.
+const BUDGET: Duration = Duration::from_secs(5);
+
 #[pg_extern(sql = false)]
 fn prune() -> i64 {
-    sql(|| Ok(i64::try_from(prune::prune()).unwrap_or(i64::MAX)))
+    sql(|| {
+        let pruned = prune::prune(BUDGET);
+        if pruned.is_more {
+            notice!(
+                "prune() stopped after {} seconds: call it again",
+                BUDGET.as_secs()
+            );
+        }
+        Ok(pruned.removed)
+    })
 }

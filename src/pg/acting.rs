@@ -50,6 +50,14 @@ impl ActingAs {
         self
     }
 
+    /// With plans that look rows up by an index, whatever the statistics say.
+    pub fn by_index(self) -> Self {
+        if self.guc_level.is_some() {
+            set(c"enable_seqscan", c"off");
+        }
+        self
+    }
+
     fn new(role: pg_sys::Oid, path: Option<String>) -> Self {
         let path = path.map(|path| CString::new(path).unwrap_or_default());
         let mut saved_user = pg_sys::InvalidOid;

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
 use pgrx::bgworkers::{
     BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorkerStatus, DynamicBackgroundWorker,
@@ -37,7 +38,11 @@ pub fn run() {
     registry::enter_launcher();
     // What was committed before a crash or a restart waits there; a worker without work goes away.
     want_all();
-    let mut launcher = Launcher::default();
+    let mut launcher = Launcher {
+        visited: Instant::now(),
+        started: HashMap::new(),
+        complained: false,
+    };
     while BackgroundWorker::wait_latch(Some(launcher.start_workers())) {
         if BackgroundWorker::sighup_received() {
             process::reload_configuration();
@@ -57,8 +62,9 @@ fn databases() -> HashMap<pg_sys::Oid, String> {
     BackgroundWorker::transaction(AssertUnwindSafe(process::databases))
 }
 
-#[derive(Default)]
 struct Launcher {
+    /// When a worker was last sent to every database.
+    visited: Instant,
     started: HashMap<pg_sys::Oid, DynamicBackgroundWorker>,
     /// The log says already that there is no room for a worker.
     complained: bool,
@@ -71,8 +77,16 @@ impl Launcher {
         if registry::overflow() {
             want_all();
         }
-        let waiting = registry::waiting();
         let mut wait = SWEEP;
+        if let Some(interval) = settings::prune_interval() {
+            let elapsed = self.visited.elapsed();
+            if elapsed >= interval {
+                self.visited = Instant::now();
+                want_all();
+            }
+            wait = wait.min(interval.saturating_sub(self.visited.elapsed()));
+        }
+        let waiting = registry::waiting();
         let mut others_wait = false;
         if !waiting.is_empty() {
             let existing = databases();

@@ -10,13 +10,15 @@ mod trusted;
 mod worker;
 
 pub use position::{Backlog, backlog};
+pub use worker::Prune;
 
 use crate::pg::{background, preload, process, registry};
 
 /// Called while the library is loaded.
-pub fn init() {
+pub fn init(prune: Prune) {
     if preload::is_preloaded() {
         registry::init();
+        worker::init(prune);
         background::init(launcher::run, worker::run);
         launcher::register();
     }

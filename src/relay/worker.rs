@@ -6,6 +6,7 @@
 use core::ffi::CStr;
 use core::time::Duration;
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
@@ -36,6 +37,22 @@ const TABLES: [&CStr; 4] = [
     c"invalidation_pruned",
 ];
 
+/// How a worker prunes.
+pub struct Prune {
+    /// The tables that it needs.
+    pub tables: &'static [&'static CStr],
+    /// Removes some rows, in the running transaction. True when there is more.
+    pub step: fn() -> bool,
+}
+
+static PRUNE: OnceLock<Prune> = OnceLock::new();
+
+/// Called in the postmaster.
+pub fn init(prune: Prune) {
+    // A second call would bring the same.
+    let _ = PRUNE.set(prune);
+}
+
 enum Step {
     Sent,
     Nothing,
@@ -56,8 +73,16 @@ pub fn run(database: Option<pg_sys::Oid>) {
 fn work() {
     let began = Instant::now();
     let mut sent_at = began;
+    let mut pruned_at = None;
     loop {
+        let prune_is_due = settings::prune_interval()
+            .is_some_and(|interval| pruned_at.is_none_or(|at: Instant| at.elapsed() >= interval));
+        let pruning = if prune_is_due { prune() } else { Step::Nothing };
+        if prune_is_due && !matches!(pruning, Step::Sent) {
+            pruned_at = Some(Instant::now());
+        }
         let pause = match step() {
+            Step::Nothing if matches!(pruning, Step::Sent) => GATHER,
             Step::Sent => {
                 registry::well();
                 sent_at = Instant::now();
@@ -110,12 +135,25 @@ fn rest(pause: Duration) -> bool {
 }
 
 fn step() -> Step {
+    in_own_tables(&TABLES, relay_step)
+}
+
+/// Some of the pruning.
+fn prune() -> Step {
+    match PRUNE.get() {
+        Some(prune) => in_own_tables(prune.tables, prune.step),
+        None => Step::Nothing,
+    }
+}
+
+/// Runs `body` in a transaction and a security-restricted context, when the tables are the extension's and nobody has locked them.
+fn in_own_tables(names: &[&CStr], body: fn() -> bool) -> Step {
     BackgroundWorker::transaction(AssertUnwindSafe(|| {
         let _restricted = trusted::restricted();
-        match process::try_lock(&TABLES) {
+        match process::try_lock(names) {
             // Asked when they are locked: no trigger and no owner comes in between.
-            Tables::Locked if !trusted::are_own(&TABLES) => Step::Gone,
-            Tables::Locked if relay_step() => Step::Sent,
+            Tables::Locked if !trusted::are_own(names) => Step::Gone,
+            Tables::Locked if body() => Step::Sent,
             Tables::Locked => Step::Nothing,
             Tables::Busy => Step::Busy,
             Tables::Gone => Step::Gone,

@@ -103,3 +103,79 @@ fn more_than_ten_thousand_events_are_one_flush() {
     assert_eq!(reader.catch_up(&mut a), [flush()]);
     assert!(reader.catch_up(&mut a).is_empty());
 }
+
+#[test]
+fn prune_removes_all_that_is_over_in_one_call_and_costs_little_when_nothing_is() {
+    let app = App::new(shared(), "batches");
+    let mut a = app.connect();
+    a.run(
+        "INSERT INTO auth.revoked_tokens (issuer, jti, user_id, reason, keep_until)
+         SELECT 'i', n::text, '41', 'x', now() + make_interval(secs => n - 60000.5) FROM generate_series(1, 200000) AS n;
+         INSERT INTO auth.one_time_tokens (token_hash, user_id, purpose, expires_at, used_at)
+         SELECT n::text, n::text, 'p', now() - interval '1 day', CASE WHEN n > 10 THEN now() - interval '29 days' END
+         FROM generate_series(1, 100000) AS n",
+    );
+    let removed: i64 = a.one("SELECT auth.prune()", &[]);
+    assert!((60_010..60_100).contains(&removed), "{removed}");
+    a.run("VACUUM auth.revoked_tokens, auth.one_time_tokens");
+    let best = (0..10)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            let _: i64 = a.one("SELECT auth.prune()", &[]);
+            start.elapsed()
+        })
+        .min();
+    println!("an idle call: {best:?}");
+    assert!(
+        best < Some(std::time::Duration::from_millis(25)),
+        "{best:?}"
+    );
+}
+
+#[test]
+fn prune_stops_when_its_time_is_over_and_says_so() {
+    let app = App::new(shared(), "budget");
+    let (mut a, notices) = shared().connect_with_notices(&app.db);
+    a.run(
+        "INSERT INTO auth.revoked_tokens (issuer, jti, user_id, reason, keep_until)
+         SELECT 'i', n::text, '41', 'x', now() - make_interval(secs => n) FROM generate_series(1, 12000) AS n;
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.001); RETURN OLD; END $$;
+         CREATE TRIGGER slow BEFORE DELETE ON auth.revoked_tokens FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    assert_eq!(a.one::<i64>("SELECT auth.prune()", &[]), 5000);
+    assert!(
+        notices
+            .try_iter()
+            .any(|notice| notice.message().contains("call it again"))
+    );
+    a.run("DROP TRIGGER slow ON auth.revoked_tokens");
+    assert_eq!(a.one::<i64>("SELECT auth.prune()", &[]), 7000);
+}
+
+#[test]
+fn an_event_ahead_of_the_clock_keeps_no_other_from_being_pruned() {
+    let app = App::new(shared(), "ahead");
+    let mut a = app.connect();
+    prune_everything(&mut a);
+    a.run("RESET auth_ext.log_retention");
+    for _ in 0..4 {
+        a.bump("41");
+    }
+    // The first and the third of four old ones, and a young one behind them.
+    a.run(
+        "UPDATE auth.invalidation_log AS l
+         SET created_at = now() + CASE WHEN r.n IN (1, 3) THEN interval '1 year' ELSE interval '-1 year' END
+         FROM (SELECT xid, row_number() OVER (ORDER BY xid) AS n FROM auth.invalidation_log) AS r WHERE r.xid = l.xid",
+    );
+    a.bump("42");
+    assert_eq!(a.one::<i64>("SELECT auth.prune()", &[]), 4);
+    assert_eq!(
+        a.one::<i64>("SELECT count(*) FROM auth.invalidation_log", &[]),
+        1
+    );
+    // Alone it stays, and nothing has a negative age.
+    a.run("UPDATE auth.invalidation_log SET created_at = now() + interval '1 year'");
+    assert_eq!(a.one::<i64>("SELECT auth.prune()", &[]), 0);
+    assert!(a.one::<bool>("SELECT log_oldest_age = '0' FROM auth.health()", &[]));
+}

@@ -244,3 +244,34 @@ fn without_room_for_a_worker_the_log_says_so_once_and_names_the_database() {
         None,
     );
 }
+
+#[test]
+fn workers_prune_every_database_with_the_extension_as_often_as_is_set() {
+    const OVER: &str = "INSERT INTO auth.revoked_tokens (issuer, jti, user_id, reason, keep_until)
+        VALUES ('i', gen_random_uuid()::text, '41', 'x', now() - interval '1 s')";
+    const GONE: &str = "SELECT NOT EXISTS (SELECT FROM auth.revoked_tokens)";
+    for notify in ["inline", "relay"] {
+        let cluster = cluster(
+            "pruning",
+            &[
+                ("auth_ext.notify", notify),
+                ("auth_ext.prune_interval", "1s"),
+            ],
+        );
+        let apps = [App::new(&cluster, "one"), App::new(&cluster, "two")];
+        for _ in 0..2 {
+            for app in &apps {
+                let mut a = app.connect();
+                a.run(OVER);
+                wait(&mut a, GONE);
+            }
+        }
+        let mut a = apps[0].connect();
+        a.run("ALTER SYSTEM SET auth_ext.prune_interval = 0");
+        a.run("SELECT pg_reload_conf()");
+        thread::sleep(Duration::from_secs(2));
+        a.run(OVER);
+        thread::sleep(Duration::from_secs(3));
+        assert!(!a.one::<bool>(GONE, &[]), "{notify}");
+    }
+}
