@@ -1,9 +1,10 @@
 //! Acting as another role, for the length of a scope.
 
 use core::ffi::CStr;
-use pgrx::fcinfo::direct_function_call;
 use pgrx::prelude::*;
 use std::ffi::CString;
+
+use super::members;
 
 /// While it lives, the backend acts as another role, as PostgreSQL's own foreign-key triggers do
 /// (`ri_PerformCheck`), and with a fixed `search_path`: the caller needs no right on the tables, cannot
@@ -125,14 +126,13 @@ impl Drop for ActingAs {
     }
 }
 
-/// May the current user execute the function of that name, argument types included? False when there is none.
+/// May the current user execute that function of the extension's? False when there is none.
 pub fn may_execute(function: &str) -> bool {
-    // SAFETY: to_regprocedure takes a text and returns an oid, or NULL for what does not exist; the rest is a catalog look-up by
-    // values; GetUserId reads a variable.
+    let Some(oid) = members::function(function) else {
+        return false;
+    };
+    // SAFETY: a catalog look-up by values; GetUserId reads a variable.
     unsafe {
-        let oid =
-            direct_function_call::<pg_sys::Oid>(pg_sys::to_regprocedure, &[function.into_datum()]);
-        let Some(oid) = oid else { return false };
         let right = pg_sys::AclMode::from(pg_sys::ACL_EXECUTE);
         #[cfg(feature = "pg15")]
         let answer = pg_sys::pg_proc_aclcheck(oid, pg_sys::GetUserId(), right);

@@ -53,6 +53,11 @@ pub fn auth_relation(name: &CStr) -> pg_sys::Oid {
         .unwrap_or(pg_sys::InvalidOid)
 }
 
+/// The oid of one of our functions; None when there is none.
+pub fn function(name: &str) -> Option<pg_sys::Oid> {
+    Some(current()?.functions.get(name)?.oid)
+}
+
 /// The extension's schema, as it is called now.
 pub fn our_schema() -> Option<String> {
     current().map(|members| members.schema.clone())
