@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use auth_ext_tests::{Shown, readme_blocks, readme_code, refused, shared};
+use auth_ext_tests::{Cluster, Shown, readme_blocks, readme_code, refused};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -14,8 +14,10 @@ fn every_sql_block_of_the_readme_runs_in_order() {
     let blocks = readme_blocks(root().join("README.md"));
     assert!(!blocks.is_empty(), "README.md has no block of SQL");
 
-    let db = shared().empty_database("readme");
-    let mut reader = shared().connect(&db);
+    // Of its own, since it makes roles.
+    let cluster = Cluster::start("readme");
+    let db = cluster.empty_database("readme");
+    let mut reader = cluster.connect(&db);
     for block in blocks {
         let result = reader.batch_execute(&block.sql);
         println!("README.md:{}", block.line);
