@@ -12,8 +12,8 @@ done
 RUN=$(mktemp -d /tmp/auth_ext.XXXXXX)
 chmod 755 "$RUN"
 
-# Whatever still runs on data in the run folder. Tests stop their servers themselves, all but the one
-# that a test binary shares.
+# Whatever still runs on data in the run folder. Tests stop their servers themselves, also those
+# that they share; this is for what was interrupted.
 stop_servers() {
     local pid_file data pg_ctl
     while IFS= read -r pid_file; do

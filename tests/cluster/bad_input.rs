@@ -3,13 +3,9 @@
 //!
 //! Run again with `AUTH_EXT_SEED` what a failure prints.
 
-#[path = "bad_input/functions.rs"]
 mod functions;
-#[path = "bad_input/generate.rs"]
 mod generate;
-#[path = "bad_input/refusal.rs"]
 mod refusal;
-#[path = "bad_input/size.rs"]
 mod size;
 
 use std::sync::OnceLock;
@@ -26,7 +22,7 @@ fn server() -> &'static Cluster {
     SERVER.get_or_init(|| {
         Cluster::setup("bad")
             .environment("RUST_BACKTRACE", "1")
-            .start()
+            .start_until_exit()
     })
 }
 

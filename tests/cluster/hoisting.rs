@@ -1,9 +1,7 @@
 //! A policy that asks `auth.user_id()` gives the rows, and the refusals, of one that asks `(select auth.user_id())`: in
 //! every shape of a query that the planner treats in its own way.
 
-#[path = "hoisting/random.rs"]
 mod random;
-#[path = "hoisting/shapes.rs"]
 mod shapes;
 
 use auth_ext_tests::postgres::SimpleQueryMessage;

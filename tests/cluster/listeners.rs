@@ -1,8 +1,6 @@
 //! The listeners that README.md shows, as processes that cache: what they may serve, whatever happens.
 
-#[path = "listeners/chaos.rs"]
 mod chaos;
-#[path = "listeners/setup.rs"]
 mod setup;
 
 use std::time::{Duration, Instant};

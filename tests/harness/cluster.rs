@@ -1,8 +1,9 @@
 //! A cluster: its life, and connections to it.
 
 use std::fs;
+use std::mem::forget;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -16,29 +17,10 @@ use crate::place::{place, run, run_with_input, try_run};
 /// How long a server may take to start. Long, for machines that are busy compiling.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The cluster that the tests of one binary share, each with a database of its own.
-///
-/// A static is never dropped: the next binary to share one stops it, and `tests/run` the last.
+/// The cluster that tests share, each with a database of its own.
 pub fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        stop_orphans();
-        let cluster = Cluster::start("shared");
-        fs::write(cluster.home.join("owner"), process::id().to_string()).expect("the owner's file");
-        cluster
-    })
-}
-
-/// Ends the shared clusters of test binaries that have ended.
-fn stop_orphans() {
-    for home in place().clusters() {
-        let Ok(owner) = fs::read_to_string(home.join("owner")) else {
-            continue;
-        };
-        if !Path::new("/proc").join(owner).exists() {
-            drop(Cluster::at(home, Vec::new()));
-        }
-    }
+    SHARED.get_or_init(|| Cluster::setup("shared").start_until_exit())
 }
 
 /// A running PostgreSQL server with data, log and socket in a folder of its own. Dropping it stops the
@@ -97,6 +79,22 @@ impl Setup {
             cluster.configure(&[(name, value)]);
         }
         cluster.launch();
+        cluster
+    }
+
+    /// The same for a static, which is never dropped: the server stops when this process has ended, however it ends.
+    #[must_use]
+    pub fn start_until_exit(self) -> Cluster {
+        let cluster = self.start();
+        // Nobody writes to this program: its input ends with us, and a signal to all of the run does not.
+        let mut guard = place()
+            .shell("trap '' INT TERM HUP; cat; exec \"$0\" stop --mode fast --pgdata \"$1\"");
+        guard.arg(place().path("pg_ctl")).arg(cluster.data());
+        guard
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        forget(guard.spawn().expect("a shell"));
         cluster
     }
 }

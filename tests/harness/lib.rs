@@ -1,6 +1,6 @@
 //! Throw-away PostgreSQL clusters with the extension, for tests over real connections.
 //!
-//! A test that needs nothing special asks for a database of its own in the cluster that its binary shares:
+//! A test that needs nothing special asks for a database of its own in the cluster that all share:
 //!
 //! ```ignore
 //! let db = shared().database("logout");

@@ -57,15 +57,21 @@ impl Place {
         folder
     }
 
-    /// The folders that clusters have here.
-    pub(crate) fn clusters(&self) -> impl Iterator<Item = PathBuf> {
-        let entries = fs::read_dir(&self.run).expect("the run folder");
-        entries.flatten().map(|entry| entry.path())
-    }
-
     /// One of PostgreSQL's programs, to be run as the server's user.
     pub(crate) fn program(&self, name: &str) -> Command {
-        self.as_server(Command::new(self.bin.join(name)))
+        self.as_server(Command::new(self.path(name)))
+    }
+
+    /// Where one of them is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    /// A shell that runs a script as the server's user.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let mut shell = self.as_server(Command::new("sh"));
+        shell.args(["-c", script]);
+        shell
     }
 
     /// A program to be put beside the server. It is killed when the thread that starts it ends, however that ends.

@@ -2,7 +2,7 @@
 
 use auth_ext_tests::{Ask, Value, json, service};
 
-use crate::service::{ADA, Adopted, pyjwt};
+use super::service::{ADA, Adopted, pyjwt};
 
 const HASH: &str = "SELECT auth.decode_jwt(auth.issue_jwt($1, 0, device => $2::text::jsonb))->'payload'->>'device_hash'";
 

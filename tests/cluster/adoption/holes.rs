@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use auth_ext_tests::{Ask, attempt, json, no, seconds};
 
-use crate::service::{ADA, Adopted, expired, key, pyjwt};
+use super::service::{ADA, Adopted, expired, key, pyjwt};
 
 const VERIFY: &str = "SELECT auth.verify_jwt($1)::text";
 const REFRESH: &str = "SELECT auth.refresh_jwt($1)";

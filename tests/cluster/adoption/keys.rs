@@ -2,7 +2,7 @@
 
 use auth_ext_tests::{Ask, attempt, json, no, service};
 
-use crate::service::{ADA, Adopted, EVE, key};
+use super::service::{ADA, Adopted, EVE, key};
 
 const VERIFY: &str = "SELECT id FROM auth.verify_api_key($1)";
 

@@ -4,7 +4,7 @@ use std::thread;
 
 use auth_ext_tests::{Ask, Client, shared};
 
-use crate::service::{ADA, Adopted};
+use super::service::{ADA, Adopted};
 
 fn issue(client: &mut Client, purpose: &str) -> String {
     client.one(

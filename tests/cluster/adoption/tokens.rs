@@ -2,7 +2,7 @@
 
 use auth_ext_tests::{Ask, Value, attempt, json, no, service};
 
-use crate::service::{ADA, Adopted, BOB, EVE, REAL_TOKEN, expired, pyjwt};
+use super::service::{ADA, Adopted, BOB, EVE, REAL_TOKEN, expired, pyjwt};
 
 const VERIFY: &str = "SELECT auth.verify_jwt($1)::text";
 const REFRESH: &str = "SELECT auth.refresh_jwt($1)";

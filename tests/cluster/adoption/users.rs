@@ -2,7 +2,7 @@
 
 use auth_ext_tests::{Ask, Value, attempt, json, no};
 
-use crate::service::{ADA, Adopted, BOB, pyjwt};
+use super::service::{ADA, Adopted, BOB, pyjwt};
 
 const VERIFY: &str = "SELECT auth.verify_jwt($1)::text";
 

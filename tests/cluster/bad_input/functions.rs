@@ -2,7 +2,7 @@
 
 use auth_ext_tests::Client;
 
-use crate::generate::{Forger, Random};
+use super::generate::{Forger, Random};
 
 /// A function of schema `auth` that takes text or JSON.
 pub struct Function {

@@ -3,8 +3,8 @@
 use auth_ext_tests::DbError;
 use auth_ext_tests::postgres::Error;
 
-use crate::generate::SECRET;
-use crate::server;
+use super::generate::SECRET;
+use super::server;
 
 /// The error is one that the contract has, and tells nothing of the input.
 pub fn assert_a_refusal(error: &Error, call: &str, inputs: &[(&str, &str)]) {

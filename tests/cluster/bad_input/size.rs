@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::database;
-use crate::functions::functions;
-use crate::generate::{Forger, Random};
-use crate::refusal::{assert_a_refusal, assert_the_log_is_clean};
+use super::database;
+use super::functions::functions;
+use super::generate::{Forger, Random};
+use super::refusal::{assert_a_refusal, assert_the_log_is_clean};
 use auth_ext_tests::Client;
 
 /// How long one call may take, on a machine that is busy compiling.
