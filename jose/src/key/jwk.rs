@@ -5,7 +5,7 @@ use super::curve::Curve;
 use super::private::PrivateKey;
 use super::public::{Family, PublicKey};
 use crate::json::{Object, Value};
-use crate::{Algorithm, MAX_KID_BYTES, base64url};
+use crate::{AlgorithmName, MAX_KID_BYTES, base64url};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 use zeroize::Zeroizing;
@@ -38,8 +38,8 @@ impl<'t> Jwk<'t> {
             .ok_or(KeyError::Kid)
     }
 
-    /// `alg` as text, when there is one; a value that is no string names no algorithm.
-    pub(super) fn algorithm(&self) -> Result<Option<Algorithm>, KeyError> {
+    /// `alg`, when there is one; a value that is no string names no algorithm.
+    pub(super) fn algorithm(&self) -> Result<Option<AlgorithmName>, KeyError> {
         let Some(name) = self.0.get("alg") else {
             return Ok(None);
         };
@@ -48,13 +48,14 @@ impl<'t> Jwk<'t> {
     }
 
     /// Refuses a key that is said to be for something else than `algorithm`'s signatures.
-    pub(super) fn permits(&self, algorithm: Algorithm, wanted: Use) -> Result<(), KeyError> {
+    pub(super) fn permits(&self, algorithm: AlgorithmName, wanted: Use) -> Result<(), KeyError> {
         let is = |name, text: &str| {
             self.0
                 .get(name)
                 .is_none_or(|v| v.string().is_some_and(|v| v == text))
         };
-        if !is("alg", algorithm.name()) {
+        let named = self.algorithm().map_err(|_| KeyError::AlgorithmMember)?;
+        if named.is_some_and(|named| named.algorithm() != algorithm.algorithm()) {
             return Err(KeyError::AlgorithmMember);
         }
         if !is("use", "sig") {

@@ -1,10 +1,9 @@
-//! Sets of public keys (RFC 7517 section 5): reading a provider's, writing our own.
+//! Sets of public keys (RFC 7517 section 5), as a provider publishes them.
 
+use super::KeyError;
 use super::jwk::{Jwk, Use};
 use super::material::KeyMaterial;
-use super::{KeyError, public::PublicKey};
-use crate::Algorithm;
-use crate::json::{Object, Value, quote};
+use crate::json::{Object, Value};
 use std::collections::HashMap;
 
 /// A member of a JWKS that is not taken over.
@@ -79,28 +78,8 @@ fn import_public(jwk: &Jwk<'_>) -> Result<KeyMaterial, KeyError> {
     let family = jwk.family().ok_or(KeyError::Unsupported)?;
     let algorithm = match jwk.algorithm()? {
         Some(algorithm) => algorithm,
-        None => family.default_algorithm(),
+        None => family.default_algorithm().into(),
     };
     jwk.permits(algorithm, Use::Verify)?;
     KeyMaterial::public(algorithm, jwk.kid()?, &jwk.public()?)
-}
-
-/// One member of a JWKS to publish: `public_jwk` with `kid`, `alg` and `use`.
-///
-/// Whatever else stands in `public_jwk`, only the members of a public key are written, so that a
-/// damaged store cannot publish a private one.
-#[must_use]
-pub fn export_jwk(public_jwk: &str, kid: &str, alg: Algorithm) -> String {
-    let key = Jwk::parse(public_jwk)
-        .and_then(|jwk| jwk.public())
-        .map(|public: PublicKey| public.to_jwk())
-        .unwrap_or_default();
-    // The canonical form ends in `}`; a JWK that is no public key adds nothing.
-    let members = key
-        .strip_suffix('}')
-        .map_or_else(|| "{".to_owned(), |m| format!("{m},"));
-    format!(
-        r#"{members}"kid":{},"alg":"{alg}","use":"sig"}}"#,
-        quote(kid)
-    )
 }
