@@ -60,7 +60,11 @@ fn the_two_halves_of_a_pem_key_are_one_key_in_every_encoding() {
 #[test]
 fn a_pem_that_is_not_one_plain_key_of_the_algorithm_is_refused() {
     use Algorithm::{ES256, EdDSA, RS256};
-    assert_eq!(why(file!("certificate.pem"), ES256), KeyError::PemLabel);
+    assert_eq!(why(file!("certificate.pem"), ES256), KeyError::Certificate);
+    assert_eq!(
+        why(&file!("p256.public.pem").replace('\n', "\\n"), ES256),
+        KeyError::PemLineEnds
+    );
     assert_eq!(
         why(file!("encrypted.pkcs8.pem"), ES256),
         KeyError::EncryptedPem
@@ -71,7 +75,7 @@ fn a_pem_that_is_not_one_plain_key_of_the_algorithm_is_refused() {
     );
     assert_eq!(
         why(file!("p256.with-parameters.pem"), ES256),
-        KeyError::SeveralPemBlocks
+        KeyError::PemParameters
     );
     assert_eq!(
         why(file!("rsa1024.public.pem"), RS256),

@@ -154,11 +154,9 @@ pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
     lock(issuer)?;
     let mut kids = Vec::new();
     for member in members {
-        match member.map_err(|skipped| (skipped.index, skipped.why.to_string())) {
+        match member {
             Ok(material) => kids.extend(upsert(issuer, &material)?),
-            Err((index, why)) => {
-                error::warn(format!("member {index} of the JWKS is skipped: {why}"))
-            }
+            Err(skipped) => error::warn(skipped.to_string()),
         }
     }
     query(

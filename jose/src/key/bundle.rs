@@ -88,12 +88,12 @@ fn read_set(json: &str) -> Result<Vec<BundledKey>, KeyError> {
 
 fn read(member: Value<'_>) -> Result<BundledKey, KeyError> {
     let jwk = Object::parse(member.text()).ok_or(KeyError::JwkSyntax)?;
-    let text = |name| match jwk.get(name) {
+    let text = |name: &'static str| match jwk.get(name) {
         None => Ok(None),
         Some(value) => value
             .string()
             .map(|text| Some(text.into_owned()))
-            .ok_or(KeyError::JwkMember),
+            .ok_or(KeyError::JwkMember(name)),
     };
     let algorithm: AlgorithmName = text("alg")?
         .and_then(|alg| alg.parse().ok())
@@ -104,7 +104,12 @@ fn read(member: Value<'_>) -> Result<BundledKey, KeyError> {
     }
     let until = match jwk.get("exp") {
         None => None,
-        Some(until) => Some(until.text().parse().map_err(|_| KeyError::JwkMember)?),
+        Some(until) => Some(
+            until
+                .text()
+                .parse()
+                .map_err(|_| KeyError::JwkMember("exp"))?,
+        ),
     };
     Ok(BundledKey {
         issuer: text("iss")?,

@@ -58,7 +58,7 @@ impl<'t> Jwk<'t> {
         if named.is_some_and(|named| named.algorithm() != algorithm.algorithm()) {
             return Err(KeyError::AlgorithmMember);
         }
-        if !is("use", "sig") {
+        if !is("use", "sig") && !is("use", "jwt-svid") {
             return Err(KeyError::Use);
         }
         let permitted = self.0.get("key_ops").is_none_or(|operations| {
@@ -69,6 +69,15 @@ impl<'t> Jwk<'t> {
             })
         });
         permitted.then_some(()).ok_or(KeyError::Operations)
+    }
+
+    /// Whether it says that it is for something else than signatures: for encryption, usually.
+    /// `jwt-svid` is SPIFFE's name of the use.
+    pub(super) fn is_for_another_use(&self) -> bool {
+        self.0
+            .get("use")
+            .and_then(Value::string)
+            .is_some_and(|purpose| purpose != "sig" && purpose != "jwt-svid")
     }
 
     /// Whether it holds anything that must not be published (RFC 7518 sections 6.2.2, 6.3.2, 6.4).
@@ -157,30 +166,42 @@ impl<'t> Jwk<'t> {
         .map_err(|_| KeyError::InvalidPrivateKey)
     }
 
-    /// The uncompressed point (RFC 7518 section 6.2.1): coordinates have their full length.
+    /// The uncompressed point (RFC 7518 section 6.2.1). Coordinates should have their full length,
+    /// but there are libraries that leave out leading zeros.
     fn point(&self, curve: Curve) -> Result<Vec<u8>, KeyError> {
         let mut point = vec![4];
-        point.extend_from_slice(&self.fixed("x", curve.field_len())?);
-        point.extend_from_slice(&self.fixed("y", curve.field_len())?);
+        for name in ["x", "y"] {
+            let coordinate = self.octets(name)?;
+            let zeros = curve.field_len().checked_sub(coordinate.len());
+            let zeros = zeros.filter(|_| !coordinate.is_empty());
+            point.resize(
+                point
+                    .len()
+                    .saturating_add(zeros.ok_or(KeyError::JwkMember(name))?),
+                0,
+            );
+            point.extend_from_slice(&coordinate);
+        }
         Ok(point)
     }
 
-    fn fixed(&self, name: &str, length: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    fn fixed(&self, name: &'static str, length: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let octets = self.octets(name)?;
         if octets.len() == length {
             Ok(octets)
         } else {
-            Err(KeyError::JwkMember)
+            Err(KeyError::JwkMember(name))
         }
     }
 
-    fn octets(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    /// The octets of a member. RFC 7515 section 2 leaves the padding out; some libraries do not.
+    fn octets(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         self.0
             .get(name)
             .and_then(Value::string)
-            .and_then(|text| base64url::decode(&text))
+            .and_then(|text| base64url::decode_padded(&text))
             .map(Zeroizing::new)
-            .ok_or(KeyError::JwkMember)
+            .ok_or(KeyError::JwkMember(name))
     }
 
     fn is(&self, name: &str, text: &str) -> bool {
