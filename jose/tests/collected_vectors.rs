@@ -203,7 +203,8 @@ fn judge_key(vector: &Vector) -> &'static str {
     let id = &vector.id;
     if ABOUT_A_SET.contains(&id.as_str()) {
         assert!(vector.import().unwrap().is_ok(), "{id}");
-        let sound = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let sound =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
         let set = format!(r#"{{"keys":[{},{sound}]}}"#, vector.key);
         let skipped = import_jwks(&set).unwrap().remove(0).unwrap_err();
         assert_eq!(skipped.why, KeyError::SymmetricInJwks, "{id}");
