@@ -38,14 +38,15 @@ mod time;
 mod token;
 mod verified;
 
-pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use algorithm::{AlgorithmName, UnknownAlgorithm};
 pub use bcrypt::{BCRYPT_LONGEST, BCRYPT_MAX_COST, bcrypt_hash, bcrypt_matches};
 pub use check::{Claims, Purpose, Rules, SessionCheck};
 pub use compact::sign_compact;
 pub use device::{InvalidDevice, device_hash};
 pub use fingerprint::{digest, fingerprint};
+pub use jsonwebtoken::Algorithm;
 pub use key::{
-    BundledKey, KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey, export_jwk,
+    BundledKey, KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey,
     import_jwks, open_keys, seal_keys,
 };
 pub use keyset::{KeySet, TrustedKey};

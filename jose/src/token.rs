@@ -1,7 +1,7 @@
 //! Step 1a: a token's structure. No key is looked at, and nothing here is to be trusted yet.
 
 use crate::json::{Object, Value};
-use crate::{Algorithm, Refusal, base64url};
+use crate::{Algorithm, AlgorithmName, Refusal, base64url};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct Token<'t> {
 
 /// What a token says.
 pub(crate) struct Content<'t> {
-    pub(crate) header: Object<'t>,
+    header: Object<'t>,
     pub(crate) payload: Object<'t>,
     /// The header's `typ` (RFC 7519 section 5.1).
     pub(crate) typ: Option<String>,
@@ -60,6 +60,7 @@ impl<'t> Token<'t> {
         }
         let algorithm = required_string(header.get("alg"))?
             .parse()
+            .map(AlgorithmName::algorithm)
             .map_err(|_| Refusal::UnsupportedAlgorithm);
         let kid = optional_string(header.get("kid"))?;
         if kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
@@ -95,7 +96,7 @@ impl<'t> Token<'t> {
     /// The header's `alg` (RFC 7515 section 4.1.1).
     ///
     /// # Errors
-    /// [`Refusal::UnsupportedAlgorithm`] for any other name than [`Algorithm::ALL`]'s, `none` included.
+    /// [`Refusal::UnsupportedAlgorithm`] for any other name than [`AlgorithmName::ALL`]'s, `none` included.
     pub fn algorithm(&self) -> Result<Algorithm, Refusal> {
         self.algorithm
     }
@@ -126,16 +127,6 @@ impl fmt::Debug for Token<'_> {
         f.debug_struct("Token")
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
-    }
-}
-
-impl Content<'_> {
-    pub(crate) fn into_owned(self) -> Content<'static> {
-        Content {
-            header: self.header.into_owned(),
-            payload: self.payload.into_owned(),
-            typ: self.typ,
-        }
     }
 }
 

@@ -25,22 +25,6 @@ impl<'t> Verified<'t> {
         }
     }
 
-    /// The same, independent of the text it was decoded from: for a cache of verified tokens.
-    #[must_use]
-    pub fn into_owned(self) -> Verified<'static> {
-        Verified {
-            content: self.content.into_owned(),
-            kid: self.kid,
-            key_until: self.key_until,
-        }
-    }
-
-    /// The header, exactly as it was signed.
-    #[must_use]
-    pub fn header_json(&self) -> &str {
-        self.content.header.text()
-    }
-
     /// The payload, exactly as it was signed.
     #[must_use]
     pub fn payload_json(&self) -> &str {

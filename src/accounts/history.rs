@@ -130,13 +130,19 @@ pub fn settle_bulk(version_floor: i64) {
     });
 }
 
+/// Is that a version that no mark for all may hold? It would leave every other user of the database no room to be bumped.
+pub fn is_far_above(users: &Users, version: i64) -> bool {
+    version > users.last_version() / 2
+}
+
 /// Before a TRUNCATE of `table` (the users table or a partition): remembers every user as deleted, one by
-/// one or, beyond `threshold`, by one mark.
+/// one or, beyond `threshold`, by one mark (which does not stand for those who are far above the others).
 pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
-    let rows = users.versions(table, threshold.saturating_add(1));
+    let mut rows = users.versions(table, i64::MIN, threshold.saturating_add(1));
     if rows.len() > threshold {
-        settle_bulk(users.highest_version(table).saturating_add(1));
-        return;
+        let far = users.last_version() / 2;
+        settle_bulk(users.highest_version(table, far).saturating_add(1));
+        rows = users.versions(table, far, usize::MAX);
     }
     for (user_id, version) in rows {
         remember(&user_id, version.saturating_add(1));

@@ -28,7 +28,7 @@ use crate::settings;
 
 process_local! {
     static REASON: RefCell<Option<Reason>> = const { RefCell::new(None) };
-    static UPDATED: Cell<Option<(ExecutorRun, RowPlace)>> = const { Cell::new(None) };
+    static UPDATED: Cell<Option<(ExecutorRun, RowPlace, i64)>> = const { Cell::new(None) };
     static MOVED: RefCell<HashMap<String, Moved>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
@@ -62,6 +62,8 @@ impl State {
 struct Moved {
     /// As it was.
     old: State,
+    /// The version that it is on its way with.
+    version: i64,
     /// What moves it.
     run: ExecutorRun,
 }
@@ -132,11 +134,14 @@ fn with_right_version<'a>(
                 None => 0,
             };
             refuse_too_high(is, was.saturating_add(1).max(floor), new.half_of(version))?;
+            // At the very end only activity can still change: an inactive user's tokens are refused by that.
+            let ends_here = was == users.last_version() && deactivates(users, &old, &new);
+            let raised = raised(was, is, is_bump(trigger) && !ends_here)?.max(floor);
             if other_id.is_none() && users.is_partitioned() {
                 forget_moves_on_abort();
-                UPDATED.set(Some((hooks::executor_run(), old.place())));
+                UPDATED.set(Some((hooks::executor_run(), old.place(), raised)));
             }
-            raised(was, is, is_bump(trigger))?.max(floor)
+            raised
         }
     };
     if is == Some(must_be) {
@@ -152,7 +157,7 @@ fn inserted(users: &Users, id: &str, is: i64, half: &dyn Fn() -> i64) -> Result<
     let run = hooks::executor_run();
     let moved = MOVED.with_borrow(|moved| {
         let moved = moved.get(id)?;
-        Some((moved.run == run, moved.old.version))
+        Some((moved.run == run, moved.version))
     });
     let floor = match moved {
         // The user was not deleted, so what only deleted users start above does not count.
@@ -160,8 +165,20 @@ fn inserted(users: &Users, id: &str, is: i64, half: &dyn Fn() -> i64) -> Result<
         Some((false, version)) => history::floor(users, id).max(version.saturating_add(1)),
         None => history::floor(users, id),
     };
+    if floor > users.last_version() || floor == i64::MAX {
+        // No version is left that no token of the deleted user has.
+        return Err(exhausted());
+    }
     refuse_too_high(is, floor, half())?;
     Ok(is.max(floor))
+}
+
+fn deactivates(users: &Users, old: &TriggerRow<'_>, new: &TriggerRow<'_>) -> bool {
+    let is_active = |row: &TriggerRow<'_>| {
+        let column = users.active_column.as_ref()?;
+        row.boolean(row.column(column)?)
+    };
+    is_active(old) == Some(true) && is_active(new) != Some(true)
 }
 
 // ---- AFTER -----------------------------------------------------------------------------------------
@@ -238,7 +255,12 @@ fn hold_floor(users: &Users, new: &State) -> Result<()> {
 
 fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     let bumped = new.version != old.version;
-    if old.active && !new.active && !bumped {
+    let at_the_end = new.version == users.last_version();
+    if !old.active && new.active && !bumped && at_the_end {
+        // The tokens of before the deactivation would hold again.
+        return Err(exhausted());
+    }
+    if old.active && !new.active && !bumped && !at_the_end {
         // A generated column, or one that a trigger behind ours changed: the UPDATE comes back here.
         with_reason(Reason::new("deactivated"), || {
             users.raise(&new.id, new.next_version())
@@ -278,7 +300,9 @@ fn deleted(users: &Users, old: &State) {
         session_version: next_version,
         reason: Reason::new("deleted"),
     };
-    if invalidation::record_user(event, next_version) || needs_history() {
+    let is_far = history::is_far_above(users, next_version);
+    let mark = if is_far { 0 } else { next_version };
+    if invalidation::record_user(event, mark) || is_far || needs_history() {
         history::remember(&old.id, next_version);
     }
     one_time::end_of_user(&old.id);
@@ -326,10 +350,11 @@ fn users_before_truncate<'a>(
 
 fn note_delete(users: &Users, row: &TriggerRow<'_>) {
     let run = hooks::executor_run();
-    if UPDATED.replace(None) == Some((run, row.place()))
+    if let Some((by, place, version)) = UPDATED.replace(None)
+        && (by, place) == (run, row.place())
         && let Some(old) = State::read(users, row)
     {
-        MOVED.with_borrow_mut(|moved| moved.insert(old.id.clone(), Moved { old, run }));
+        MOVED.with_borrow_mut(|moved| moved.insert(old.id.clone(), Moved { old, version, run }));
     }
 }
 

@@ -145,6 +145,15 @@ impl Users {
         .ok_or_else(|| Refusal::UnknownUser.into())
     }
 
+    /// The highest version that the column holds.
+    pub fn last_version(&self) -> i64 {
+        if self.has_bigint_version {
+            i64::MAX
+        } else {
+            i32::MAX.into()
+        }
+    }
+
     /// Raises the user's version to `floor` where it is lower.
     pub fn raise(&self, user_id: &str, floor: i64) {
         let Some(id) = self.id_type.datum(user_id) else {
@@ -167,10 +176,12 @@ impl Users {
         );
     }
 
-    /// Id and version of up to `limit` users in `table`, which is the users table or a partition of it.
-    pub fn versions(&self, table: &Relation, limit: usize) -> Vec<(String, i64)> {
+    /// Id and version of up to `limit` users in `table`, which is the users table or a partition of it: of those whose
+    /// version is at least `least`.
+    pub fn versions(&self, table: &Relation, least: i64, limit: usize) -> Vec<(String, i64)> {
         let sql = format!(
             "SELECT u.{id}::pg_catalog.text, coalesce(u.{version}, 0)::pg_catalog.int8 FROM {table} AS u
+             WHERE coalesce(u.{version}, 0) OPERATOR(pg_catalog.>=) $1
              LIMIT {limit}",
             id = quote_identifier(&self.id_column),
             version = quote_identifier(&self.version_column),
@@ -178,21 +189,22 @@ impl Users {
             limit = i64::try_from(limit).unwrap_or(i64::MAX),
         );
         let _acting = ActingAs::reader(table.owner);
-        Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
+        Plan::prepare(&sql, &[pg_sys::INT8OID]).run(Sees::Latest, &[least.into_datum()], 0, |row| {
             (row.get(1).unwrap_or_default(), row.get(2).unwrap_or(0))
         })
     }
 
-    /// The highest version of any user in `table`; 0 without users.
-    pub fn highest_version(&self, table: &Relation) -> i64 {
+    /// The highest version below `end` of any user in `table`; 0 without such users.
+    pub fn highest_version(&self, table: &Relation, end: i64) -> i64 {
         let sql = format!(
-            "SELECT pg_catalog.max(u.{version})::pg_catalog.int8 FROM {table} AS u",
+            "SELECT pg_catalog.max(u.{version})::pg_catalog.int8 FROM {table} AS u
+             WHERE u.{version} OPERATOR(pg_catalog.<) $1",
             version = quote_identifier(&self.version_column),
             table = table.qualified_name,
         );
         let _acting = ActingAs::reader(table.owner);
-        Plan::prepare(&sql, &[])
-            .run(Sees::Latest, &[], 0, |row| row.get(1))
+        Plan::prepare(&sql, &[pg_sys::INT8OID])
+            .run(Sees::Latest, &[end.into_datum()], 0, |row| row.get(1))
             .pop()
             .flatten()
             .unwrap_or(0)

@@ -106,6 +106,10 @@ impl Columns {
             )?;
         }
 
+        let half = match crate::pg::catalog::column(relation, &version) {
+            Some(column) if column.type_oid == pg_sys::INT4OID => i64::from(i32::MAX) / 2,
+            _ => i64::MAX / 2,
+        };
         let optional = |named: Option<String>, task, customary, types, expected| {
             let named = claim.named(named, task);
             optional_column(relation, named.as_deref(), customary, types, expected)
@@ -137,6 +141,7 @@ impl Columns {
                 &version,
                 active.as_deref(),
                 expires.as_deref(),
+                half,
             ),
             columns: vec![
                 ("id_column", Some(id)),
@@ -175,6 +180,7 @@ fn triggers(
     version: &str,
     active: Option<&str>,
     expires: Option<&str>,
+    half: i64,
 ) -> Vec<Trigger> {
     const BEFORE_ROW: &str = "auth.api_keys_before_row";
     const AFTER_ROW: &str = "auth.api_keys_after_row";
@@ -203,6 +209,15 @@ fn triggers(
             ..trigger("2_bump", "BEFORE UPDATE", Some(ends), BEFORE_ROW)
         });
     }
+    triggers.push(trigger(
+        "3_insert",
+        "BEFORE INSERT",
+        Some(format!(
+            "NEW.{} OPERATOR(pg_catalog.>) {half}",
+            quote_identifier(version)
+        )),
+        BEFORE_ROW,
+    ));
     triggers.push(trigger(
         "5_updated",
         "AFTER UPDATE",

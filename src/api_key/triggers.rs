@@ -35,20 +35,23 @@ fn api_keys_before_row<'a>(
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     Ok(sql(|| {
         let attached = current();
-        let (Some(keys), Some(old), Some(new)) = (
-            attached.if_any()?,
-            TriggerRow::old(trigger),
-            TriggerRow::new(trigger),
-        ) else {
+        let (Some(keys), Some(new)) = (attached.if_any()?, TriggerRow::new(trigger)) else {
             return Ok(as_it_is(trigger));
         };
         let Some(column) = new.column(&keys.version_column) else {
             return Ok(as_it_is(trigger));
         };
         let version = |row: &TriggerRow<'_>| row.bigint(column).unwrap_or(0);
+        let half = new.half_of(column);
+        let Some(old) = TriggerRow::old(trigger) else {
+            refuse_too_high(version(&new), 0, half)?;
+            return Ok(as_it_is(trigger));
+        };
         let (was, is) = (version(&old), version(&new));
-        refuse_too_high(is, was.saturating_add(1), new.half_of(column))?;
-        let raised = raised(was, is, is_bump(trigger))?;
+        refuse_too_high(is, was.saturating_add(1), half)?;
+        // A key's version is for caches, who hear of its end by the event: a key at the very end can be ended, too.
+        let is_last = was.checked_sub(half).is_some_and(|rest| rest > half);
+        let raised = raised(was, is, is_bump(trigger) && !is_last)?;
         new.with_bigint(column, raised)
             .map(Some)
             .ok_or_else(exhausted)

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use super::local::process_local;
 use super::row::Row;
 use super::watch::Watched;
 use super::{READ_LOCK, boundary};
@@ -34,7 +35,7 @@ struct Member {
     place: String,
 }
 
-thread_local! {
+process_local! {
     static MEMBERS: Watched<Option<Rc<Members>>> = Watched::new(true);
     /// The last arrangement that was found.
     static LAST: RefCell<Option<Rc<Members>>> = const { RefCell::new(None) };

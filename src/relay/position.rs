@@ -3,10 +3,10 @@
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
-use crate::invalidation::{self, Cursor, FLUSH, Of, Since, send};
+use crate::invalidation::{self, Cursor, FLUSH, Of, Since, send, unseen_by};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
-use crate::pg::plan::{OurPlan, Sees, query, text};
+use crate::pg::plan::{OurPlan, Sees, query};
 use crate::pg::{catalog, notify};
 
 /// Sends what the relay has not sent yet, and moves its place behind it, all in the running transaction. False when
@@ -81,18 +81,21 @@ pub fn backlog() -> Backlog {
     let Some(position) = position() else {
         return none;
     };
+    let [in_progress, xmax] = unseen_by(&position.seen);
     query(
         Sees::Latest,
         "SELECT count(*), CASE WHEN count(*) > 0 THEN greatest(clock_timestamp() - min(e.created_at), '0') END
          FROM (
-             SELECT l.created_at FROM auth.invalidation_log AS l
-             WHERE l.xid >= $1::xid8 AND NOT pg_visible_in_snapshot(l.xid, $2::pg_snapshot) AND l.relayed
+             SELECT l.created_at
+             FROM (
+                 SELECT l.* FROM auth.invalidation_log AS l WHERE l.xid = ANY ($1::xid8[])
+                 UNION ALL
+                 SELECT l.* FROM auth.invalidation_log AS l WHERE l.xid >= $2::xid8
+             ) AS l
+             WHERE l.relayed
              LIMIT 10000
          ) AS e",
-        &[
-            text(position.seen.xmin().to_string()),
-            text(position.seen.to_string()),
-        ],
+        &[(pg_sys::TEXTARRAYOID, in_progress), (pg_sys::TEXTOID, xmax)],
         |row| Backlog {
             events: row.required(1),
             age: row.get(2),

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use jose::{Algorithm, KeyMaterial};
+use jose::{AlgorithmName, KeyMaterial};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
@@ -21,10 +21,10 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
     argument.ok_or_else(|| Error::Argument(format!("{name} must not be NULL")))
 }
 
-fn algorithm(alg: Option<&str>) -> Result<Algorithm> {
-    Algorithm::from_str(required(alg, "alg")?).map_err(|_| {
+fn algorithm(alg: Option<&str>) -> Result<AlgorithmName> {
+    AlgorithmName::from_str(required(alg, "alg")?).map_err(|_| {
         Error::Argument(
-            "alg must be one of HS256/384/512, RS256/384/512, PS256/384/512, ES256, ES384, EdDSA"
+            "alg must be one of HS256/384/512, RS256/384/512, PS256/384/512, ES256, ES384, EdDSA, Ed25519"
                 .to_owned(),
         )
     })

@@ -1,6 +1,6 @@
 //! Changing the keys of an issuer: rows of `auth.signing_key_store`.
 
-use jose::{Algorithm, KeyMaterial};
+use jose::{AlgorithmName, KeyMaterial};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -110,7 +110,7 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
 }
 
 /// The algorithm of the active key, or else of the newest that could sign.
-pub fn signing_algorithm(issuer: &str) -> Result<Algorithm> {
+pub fn signing_algorithm(issuer: &str) -> Result<AlgorithmName> {
     let Layout { signs, .. } = layout();
     query(
         Sees::Latest,
@@ -154,11 +154,9 @@ pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
     lock(issuer)?;
     let mut kids = Vec::new();
     for member in members {
-        match member.map_err(|skipped| (skipped.index, skipped.why.to_string())) {
+        match member {
             Ok(material) => kids.extend(upsert(issuer, &material)?),
-            Err((index, why)) => {
-                error::warn(format!("member {index} of the JWKS is skipped: {why}"))
-            }
+            Err(skipped) => error::warn(skipped.to_string()),
         }
     }
     query(

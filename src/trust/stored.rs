@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
-use jose::{Algorithm, BundledKey, KeyMaterial, Secret, SigningKey, TrustedKey, UnixMicros};
+use jose::{
+    Algorithm, AlgorithmName, BundledKey, KeyMaterial, Secret, SigningKey, TrustedKey, UnixMicros,
+};
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::restored::Restored;
@@ -65,7 +67,7 @@ pub fn read_keys(restored: &Restored) -> HashMap<String, IssuerKeys> {
         }
         // A stored key that no longer parses (a restore of tampered data, say) verifies nothing, and
         // does not keep the others from it.
-        let Ok(algorithm) = Algorithm::from_str(&key.alg) else {
+        let Ok(algorithm) = AlgorithmName::from_str(&key.alg).map(AlgorithmName::algorithm) else {
             left_out(&key.issuer);
             continue;
         };
@@ -192,7 +194,7 @@ impl StoredKey {
     fn material(&mut self, to_sign: bool) -> Result<KeyMaterial> {
         let needed = to_sign || self.public_jwk.is_none();
         Ok(KeyMaterial {
-            algorithm: Algorithm::from_str(&self.alg).map_err(|_| {
+            algorithm: AlgorithmName::from_str(&self.alg).map_err(|_| {
                 Error::Argument("unknown algorithm in auth.signing_key_store".to_owned())
             })?,
             kid: None,

@@ -169,10 +169,6 @@ fn attach_api_keys_names_what_is_wrong_with_the_table() {
         "'keys', version_column => 'v', fingerprint_column => 'f', expires_column => 'expires_at'",
         "'keys', version_column => 'v', fingerprint_column => 'f', hash_column => 'none'",
         "'keys', version_column => 'v', fingerprint_column => 'f', active_column => 'hash'",
-        "'other', id_column => NULL",
-        "'other', user_column => NULL",
-        "'other', fingerprint_column => NULL",
-        "'other', version_column => NULL",
         "'other', user_column => 'none'",
     ] {
         let sql = format!("SELECT auth.attach_api_keys({wrong})");

@@ -73,14 +73,6 @@ impl<'t> Object<'t> {
             })
             .collect()
     }
-
-    /// The same object, independent of the text it was read from.
-    pub(crate) fn into_owned(self) -> Object<'static> {
-        Object {
-            text: Cow::Owned(self.text.into_owned()),
-            members: self.members,
-        }
-    }
 }
 
 impl Member {

@@ -5,9 +5,9 @@ use super::material::KeyMaterial;
 use super::private::PrivateKey;
 use super::public::Family;
 use super::{KeyError, Secret};
-use crate::base64url;
 use crate::json::{Object, Value, quote};
 use crate::jwe;
+use crate::{AlgorithmName, base64url};
 use aws_lc_rs::encoding::{AsBigEndian, Curve25519SeedBin, EcPrivateKeyBin};
 use zeroize::Zeroizing;
 
@@ -55,7 +55,7 @@ impl BundledKey {
         else {
             return Err(KeyError::Incomplete);
         };
-        let key = match Family::of(self.material.algorithm) {
+        let key = match Family::of(self.material.algorithm.algorithm()) {
             None => member("{\"kty\":\"oct\",\"k\":", secret.expose()),
             Some(family) => {
                 let public = self.material.public_jwk.as_deref();
@@ -88,14 +88,14 @@ fn read_set(json: &str) -> Result<Vec<BundledKey>, KeyError> {
 
 fn read(member: Value<'_>) -> Result<BundledKey, KeyError> {
     let jwk = Object::parse(member.text()).ok_or(KeyError::JwkSyntax)?;
-    let text = |name| match jwk.get(name) {
+    let text = |name: &'static str| match jwk.get(name) {
         None => Ok(None),
         Some(value) => value
             .string()
             .map(|text| Some(text.into_owned()))
-            .ok_or(KeyError::JwkMember),
+            .ok_or(KeyError::JwkMember(name)),
     };
-    let algorithm = text("alg")?
+    let algorithm: AlgorithmName = text("alg")?
         .and_then(|alg| alg.parse().ok())
         .ok_or(KeyError::Unsupported)?;
     let material = KeyMaterial::import(member.text(), algorithm)?;
@@ -104,7 +104,12 @@ fn read(member: Value<'_>) -> Result<BundledKey, KeyError> {
     }
     let until = match jwk.get("exp") {
         None => None,
-        Some(until) => Some(until.text().parse().map_err(|_| KeyError::JwkMember)?),
+        Some(until) => Some(
+            until
+                .text()
+                .parse()
+                .map_err(|_| KeyError::JwkMember("exp"))?,
+        ),
     };
     Ok(BundledKey {
         issuer: text("iss")?,
@@ -224,7 +229,7 @@ mod tests {
             assert_eq!(back.material.kid.as_deref(), Some("k\"1"));
             assert_eq!(back.material.public_jwk, key.public_jwk);
             let octets = |key: &KeyMaterial| key.secret.as_ref().unwrap().expose().to_vec();
-            assert_eq!(octets(&back.material), octets(&key), "{alg}");
+            assert_eq!(octets(&back.material), octets(&key), "{alg:?}");
         }
     }
 

@@ -15,7 +15,20 @@ pub enum KeyError {
     /// A passphrase would be needed.
     #[error("the PEM is encrypted; give the key unencrypted")]
     EncryptedPem,
-    /// A certificate, parameters, or another thing that is no key.
+    /// RFC 5915 keys as `openssl ecparam -genkey` writes them.
+    #[error(
+        "the PEM has a block EC PARAMETERS before the key; give the block EC PRIVATE KEY alone"
+    )]
+    PemParameters,
+    /// A PEM out of an environment variable or a JSON document.
+    #[error("the line ends of the PEM are written as \\n; give it with real line ends")]
+    PemLineEnds,
+    /// RFC 5280.
+    #[error(
+        "the PEM is an X.509 certificate; give its public key: openssl x509 -in certificate.pem -noout -pubkey"
+    )]
+    Certificate,
+    /// Parameters, or another thing that is no key.
     #[error(
         "the PEM holds no key: its label must be PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY, PUBLIC KEY or RSA PUBLIC KEY"
     )]
@@ -33,9 +46,9 @@ pub enum KeyError {
     JwkSyntax,
     /// RFC 7518 section 6.
     #[error(
-        "a member of the JWK is missing, of the wrong type or length, or not canonical base64url"
+        "the JWK's \"{0}\" is missing, of the wrong type or length, or not canonical base64url"
     )]
-    JwkMember,
+    JwkMember(&'static str),
     /// `kty` or `crv`, or the type of a PEM's key.
     #[error("the key's type or curve does not fit the algorithm")]
     KeyType,
@@ -55,7 +68,7 @@ pub enum KeyError {
     #[error("the JWK's kid is not a string of at most 512 octets")]
     Kid,
     /// RFC 7517 section 4.5, made a rule.
-    #[error("another member of the JWKS has the same kid")]
+    #[error("another key of the JWKS has the same kid")]
     DuplicateKid,
     /// A private key in a document that is meant to be public.
     #[error("the JWK is private; a JWKS holds public keys")]
@@ -96,6 +109,9 @@ pub enum KeyError {
     /// Which of the two, nobody is told.
     #[error("the bundle cannot be opened: another passphrase, or it was changed")]
     Bundle,
+    /// Taking such a document over would end every key that came before it.
+    #[error("the JWKS has members, and none is usable")]
+    NothingUsable,
     /// What is to be signed would be refused when verified.
     #[error("the token's payload is not a strict JSON object, or its kid or typ is unusable")]
     UnsignableToken,

@@ -5,7 +5,7 @@ use super::curve::Curve;
 use super::private::PrivateKey;
 use super::public::{Family, PublicKey};
 use crate::json::{Object, Value};
-use crate::{Algorithm, MAX_KID_BYTES, base64url};
+use crate::{AlgorithmName, MAX_KID_BYTES, base64url};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 use zeroize::Zeroizing;
@@ -38,8 +38,8 @@ impl<'t> Jwk<'t> {
             .ok_or(KeyError::Kid)
     }
 
-    /// `alg` as text, when there is one; a value that is no string names no algorithm.
-    pub(super) fn algorithm(&self) -> Result<Option<Algorithm>, KeyError> {
+    /// `alg`, when there is one; a value that is no string names no algorithm.
+    pub(super) fn algorithm(&self) -> Result<Option<AlgorithmName>, KeyError> {
         let Some(name) = self.0.get("alg") else {
             return Ok(None);
         };
@@ -48,16 +48,17 @@ impl<'t> Jwk<'t> {
     }
 
     /// Refuses a key that is said to be for something else than `algorithm`'s signatures.
-    pub(super) fn permits(&self, algorithm: Algorithm, wanted: Use) -> Result<(), KeyError> {
+    pub(super) fn permits(&self, algorithm: AlgorithmName, wanted: Use) -> Result<(), KeyError> {
         let is = |name, text: &str| {
             self.0
                 .get(name)
                 .is_none_or(|v| v.string().is_some_and(|v| v == text))
         };
-        if !is("alg", algorithm.name()) {
+        let named = self.algorithm().map_err(|_| KeyError::AlgorithmMember)?;
+        if named.is_some_and(|named| named.algorithm() != algorithm.algorithm()) {
             return Err(KeyError::AlgorithmMember);
         }
-        if !is("use", "sig") {
+        if !is("use", "sig") && !is("use", "jwt-svid") {
             return Err(KeyError::Use);
         }
         let permitted = self.0.get("key_ops").is_none_or(|operations| {
@@ -68,6 +69,15 @@ impl<'t> Jwk<'t> {
             })
         });
         permitted.then_some(()).ok_or(KeyError::Operations)
+    }
+
+    /// Whether it says that it is for something else than signatures: for encryption, usually.
+    /// `jwt-svid` is SPIFFE's name of the use.
+    pub(super) fn is_for_another_use(&self) -> bool {
+        self.0
+            .get("use")
+            .and_then(Value::string)
+            .is_some_and(|purpose| purpose != "sig" && purpose != "jwt-svid")
     }
 
     /// Whether it holds anything that must not be published (RFC 7518 sections 6.2.2, 6.3.2, 6.4).
@@ -156,30 +166,42 @@ impl<'t> Jwk<'t> {
         .map_err(|_| KeyError::InvalidPrivateKey)
     }
 
-    /// The uncompressed point (RFC 7518 section 6.2.1): coordinates have their full length.
+    /// The uncompressed point (RFC 7518 section 6.2.1). Coordinates should have their full length,
+    /// but there are libraries that leave out leading zeros.
     fn point(&self, curve: Curve) -> Result<Vec<u8>, KeyError> {
         let mut point = vec![4];
-        point.extend_from_slice(&self.fixed("x", curve.field_len())?);
-        point.extend_from_slice(&self.fixed("y", curve.field_len())?);
+        for name in ["x", "y"] {
+            let coordinate = self.octets(name)?;
+            let zeros = curve.field_len().checked_sub(coordinate.len());
+            let zeros = zeros.filter(|_| !coordinate.is_empty());
+            point.resize(
+                point
+                    .len()
+                    .saturating_add(zeros.ok_or(KeyError::JwkMember(name))?),
+                0,
+            );
+            point.extend_from_slice(&coordinate);
+        }
         Ok(point)
     }
 
-    fn fixed(&self, name: &str, length: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    fn fixed(&self, name: &'static str, length: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let octets = self.octets(name)?;
         if octets.len() == length {
             Ok(octets)
         } else {
-            Err(KeyError::JwkMember)
+            Err(KeyError::JwkMember(name))
         }
     }
 
-    fn octets(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    /// The octets of a member. RFC 7515 section 2 leaves the padding out; some libraries do not.
+    fn octets(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         self.0
             .get(name)
             .and_then(Value::string)
-            .and_then(|text| base64url::decode(&text))
+            .and_then(|text| base64url::decode_padded(&text))
             .map(Zeroizing::new)
-            .ok_or(KeyError::JwkMember)
+            .ok_or(KeyError::JwkMember(name))
     }
 
     fn is(&self, name: &str, text: &str) -> bool {

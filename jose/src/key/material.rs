@@ -4,17 +4,17 @@ use super::jwk::{Jwk, Use};
 use super::pem::{self, PemKey};
 use super::private::PrivateKey;
 use super::public::{Family, PublicKey};
+use super::secret::least_length;
 use super::{KeyError, Secret, SigningKey, VerifyingKey, confusion};
-use crate::Algorithm;
+use crate::AlgorithmName;
 use crate::random::{random_octets, random_uuid};
-use aws_lc_rs::hmac;
 
 /// A key as it is stored: asymmetric keys as their canonical public JWK (required members only)
 /// with the private key as PKCS#8 DER if there is one; HMAC keys as their secret octets, no JWK.
 #[derive(Debug)]
 pub struct KeyMaterial {
-    /// The one algorithm the key is for.
-    pub algorithm: Algorithm,
+    /// The one algorithm the key is for, by the name it signs under.
+    pub algorithm: AlgorithmName,
     /// The id that the imported JWK gave it.
     pub kid: Option<String>,
     /// The public key; none for HMAC.
@@ -28,12 +28,13 @@ impl KeyMaterial {
     ///
     /// # Errors
     /// [`KeyError::Crypto`] when the cryptographic library fails.
-    pub fn generate(alg: Algorithm) -> Result<Self, KeyError> {
-        match Family::of(alg) {
+    pub fn generate(alg: impl Into<AlgorithmName>) -> Result<Self, KeyError> {
+        let alg = alg.into();
+        match Family::of(alg.algorithm()) {
             Some(family) => Self::private(alg, None, &PrivateKey::generate(family)?),
             None => {
                 let octets = random_octets::<64>()?;
-                let (_, length) = hmac_parameters(alg)?;
+                let length = least_length(alg.algorithm())?;
                 let secret = octets.get(..length).unwrap_or(octets.as_slice());
                 Self::symmetric(alg, None, Secret::new(secret.to_vec()))
             }
@@ -53,14 +54,15 @@ impl KeyMaterial {
     ///
     /// # Errors
     /// The [`KeyError`] that names the broken rule.
-    pub fn import(text: &str, alg: Algorithm) -> Result<Self, KeyError> {
-        match Family::of(alg) {
+    pub fn import(text: &str, alg: impl Into<AlgorithmName>) -> Result<Self, KeyError> {
+        let alg = alg.into();
+        match Family::of(alg.algorithm()) {
             Some(family) => Self::import_asymmetric(text, alg, family),
             None => Self::import_secret(text, alg),
         }
     }
 
-    fn import_secret(text: &str, alg: Algorithm) -> Result<Self, KeyError> {
+    fn import_secret(text: &str, alg: AlgorithmName) -> Result<Self, KeyError> {
         if confusion::is_key(text) {
             return Err(KeyError::KeyAsSecret);
         }
@@ -77,7 +79,7 @@ impl KeyMaterial {
         Self::symmetric(alg, jwk.kid()?, secret)
     }
 
-    fn import_asymmetric(text: &str, alg: Algorithm, family: Family) -> Result<Self, KeyError> {
+    fn import_asymmetric(text: &str, alg: AlgorithmName, family: Family) -> Result<Self, KeyError> {
         if text.contains(pem::BEGIN) {
             return match pem::read(text, family)? {
                 PemKey::Public(key) => Self::public(alg, None, &key),
@@ -105,8 +107,13 @@ impl KeyMaterial {
         }
     }
 
-    fn symmetric(alg: Algorithm, kid: Option<String>, secret: Secret) -> Result<Self, KeyError> {
-        hmac_key(alg, &secret)?;
+    fn symmetric(
+        alg: AlgorithmName,
+        kid: Option<String>,
+        secret: Secret,
+    ) -> Result<Self, KeyError> {
+        // Proves that it fits the algorithm.
+        VerifyingKey::hmac(alg, &secret)?;
         Ok(Self {
             algorithm: alg,
             kid,
@@ -115,23 +122,27 @@ impl KeyMaterial {
         })
     }
 
-    fn private(alg: Algorithm, kid: Option<String>, key: &PrivateKey) -> Result<Self, KeyError> {
+    fn private(
+        alg: AlgorithmName,
+        kid: Option<String>,
+        key: &PrivateKey,
+    ) -> Result<Self, KeyError> {
         let mut material = Self::public(alg, kid, &key.public()?)?;
         material.secret = Some(key.to_pkcs8()?);
         Ok(material)
     }
 
     pub(super) fn public(
-        alg: Algorithm,
+        alg: AlgorithmName,
         kid: Option<String>,
         key: &PublicKey,
     ) -> Result<Self, KeyError> {
-        // Proves that it fits the algorithm and that AWS-LC takes it.
-        key.parse(alg)?;
+        // Proves that it fits the algorithm.
+        VerifyingKey::public(alg, key)?;
         Ok(Self {
             algorithm: alg,
             kid,
-            public_jwk: Some(key.to_jwk()),
+            public_jwk: Some(key.to_jwk()?),
             secret: None,
         })
     }
@@ -144,8 +155,7 @@ impl KeyMaterial {
     pub fn verifying_key(&self) -> Result<VerifyingKey, KeyError> {
         if self.algorithm.is_hmac() {
             let secret = self.secret.as_ref().ok_or(KeyError::Incomplete)?;
-            let key = hmac_key(self.algorithm, secret)?;
-            return Ok(VerifyingKey::hmac(self.algorithm, key));
+            return VerifyingKey::hmac(self.algorithm, secret);
         }
         VerifyingKey::public(self.algorithm, &self.public_key()?)
     }
@@ -159,15 +169,14 @@ impl KeyMaterial {
         let Some(secret) = &self.secret else {
             return Ok(None);
         };
-        let Some(family) = Family::of(self.algorithm) else {
-            let key = hmac_key(self.algorithm, secret)?;
-            return Ok(Some(SigningKey::hmac(self.algorithm, key)));
+        let Some(family) = Family::of(self.algorithm.algorithm()) else {
+            return SigningKey::hmac(self.algorithm, secret).map(Some);
         };
         let key = PrivateKey::from_pkcs8(family, secret.expose())?;
         if key.public()? != self.public_key()? {
             return Err(KeyError::Mismatch);
         }
-        Ok(Some(SigningKey::private(self.algorithm, key)))
+        SigningKey::private(self.algorithm, key, secret).map(Some)
     }
 
     /// The id of a key that was given none: the RFC 7638 thumbprint (SHA-256, base64url) of the
@@ -179,30 +188,11 @@ impl KeyMaterial {
         if self.algorithm.is_hmac() {
             return random_uuid();
         }
-        Ok(self.public_key()?.thumbprint())
+        self.public_key()?.thumbprint()
     }
 
     fn public_key(&self) -> Result<PublicKey, KeyError> {
         let jwk = self.public_jwk.as_deref().ok_or(KeyError::Incomplete)?;
         Jwk::parse(jwk)?.public()
-    }
-}
-
-/// The key for HMAC under `alg`, if the secret is long enough.
-fn hmac_key(alg: Algorithm, secret: &Secret) -> Result<hmac::Key, KeyError> {
-    let (hash, length) = hmac_parameters(alg)?;
-    if secret.expose().len() < length {
-        return Err(KeyError::SecretTooShort);
-    }
-    Ok(hmac::Key::new(hash, secret.expose()))
-}
-
-/// The hash, and its length in octets, which is also the least length of a secret.
-const fn hmac_parameters(alg: Algorithm) -> Result<(hmac::Algorithm, usize), KeyError> {
-    match alg {
-        Algorithm::HS256 => Ok((hmac::HMAC_SHA256, 32)),
-        Algorithm::HS384 => Ok((hmac::HMAC_SHA384, 48)),
-        Algorithm::HS512 => Ok((hmac::HMAC_SHA512, 64)),
-        _ => Err(KeyError::KeyType),
     }
 }

@@ -20,7 +20,7 @@ mod verifying;
 
 pub use bundle::{BundledKey, open_keys, seal_keys};
 pub use error::KeyError;
-pub use jwks::{SkippedMember, export_jwk, import_jwks};
+pub use jwks::{SkippedMember, import_jwks};
 pub use material::KeyMaterial;
 pub use secret::Secret;
 pub use signing::SigningKey;

@@ -19,6 +19,12 @@ pub(super) enum PemKey {
 
 /// Reads the one key in `text`, which must be of `family`.
 pub(super) fn read(text: &str, family: Family) -> Result<PemKey, KeyError> {
+    if text.contains("\\n") {
+        return Err(KeyError::PemLineEnds);
+    }
+    if text.contains("-----BEGIN EC PARAMETERS-----") {
+        return Err(KeyError::PemParameters);
+    }
     if text.matches(BEGIN).count() > 1 {
         return Err(KeyError::SeveralPemBlocks);
     }
@@ -47,6 +53,7 @@ pub(super) fn read(text: &str, family: Family) -> Result<PemKey, KeyError> {
         ("PUBLIC KEY", Family::Ed25519) => ed25519_public(&der).map(PemKey::Public),
         ("PUBLIC KEY" | "RSA PUBLIC KEY", Family::Rsa) => rsa_public(&der).map(PemKey::Public),
         ("RSA PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PUBLIC KEY", _) => Err(KeyError::KeyType),
+        ("CERTIFICATE", _) => Err(KeyError::Certificate),
         _ => Err(KeyError::PemLabel),
     }
 }

@@ -2,13 +2,11 @@
 
 use super::curve::{Curve, admit_ed25519};
 use super::{KeyError, rsa};
-use crate::{Algorithm, base64url};
-use aws_lc_rs::signature::{
-    ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
-    RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
-};
-use sha2::{Digest, Sha256};
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use std::collections::BTreeMap;
 
 /// The kind of asymmetric key that an algorithm takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +20,6 @@ impl Family {
     /// The family of `algorithm`; `None` for HMAC.
     pub(super) const fn of(algorithm: Algorithm) -> Option<Self> {
         match algorithm {
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => None,
             Algorithm::RS256
             | Algorithm::RS384
             | Algorithm::RS512
@@ -32,6 +29,7 @@ impl Family {
             Algorithm::ES256 => Some(Self::Ec(Curve::P256)),
             Algorithm::ES384 => Some(Self::Ec(Curve::P384)),
             Algorithm::EdDSA => Some(Self::Ed25519),
+            _ => None,
         }
     }
 
@@ -62,6 +60,13 @@ impl PublicKey {
     pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let (modulus, exponent) = (rsa::minimal(modulus), rsa::minimal(exponent));
         rsa::admit(modulus, exponent)?;
+        // Proves that AWS-LC takes it, whatever the padding and the hash will be.
+        RsaPublicKeyComponents {
+            n: modulus,
+            e: exponent,
+        }
+        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        .map_err(|_| KeyError::InvalidPublicKey)?;
         Ok(Self::Rsa {
             modulus: modulus.to_vec(),
             exponent: exponent.to_vec(),
@@ -87,66 +92,38 @@ impl PublicKey {
         }
     }
 
+    /// The key as jsonwebtoken takes it.
+    pub(super) fn decoding_key(&self) -> DecodingKey {
+        match self {
+            Self::Rsa { modulus, exponent } => {
+                DecodingKey::from_rsa_raw_components(modulus, exponent)
+            }
+            Self::Ec { point, .. } => DecodingKey::from_ec_der(point),
+            Self::Ed25519(octets) => DecodingKey::from_ed_der(octets),
+        }
+    }
+
     /// The JWK with the required members only, in the form that RFC 7638 section 3 hashes: names
     /// in lexicographic order, no white space.
-    pub(super) fn to_jwk(&self) -> String {
-        match self {
-            Self::Rsa { modulus, exponent } => format!(
-                r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
-                base64url::encode(exponent),
-                base64url::encode(modulus)
-            ),
-            Self::Ec { curve, point } => {
-                let coordinates = point.get(1..).unwrap_or_default();
-                let (x, y) = coordinates
-                    .split_at_checked(curve.field_len())
-                    .unwrap_or_default();
-                format!(
-                    r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#,
-                    curve.name(),
-                    base64url::encode(x),
-                    base64url::encode(y)
-                )
-            }
-            Self::Ed25519(octets) => format!(
-                r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
-                base64url::encode(octets)
-            ),
-        }
+    pub(super) fn to_jwk(&self) -> Result<String, KeyError> {
+        let members = serde_json::to_value(self.jwk()?.algorithm)
+            .and_then(serde_json::from_value::<BTreeMap<String, serde_json::Value>>);
+        members
+            .and_then(|members| serde_json::to_string(&members))
+            .map_err(|_| KeyError::InvalidPublicKey)
     }
 
     /// The RFC 7638 thumbprint: base64url of SHA-256.
-    pub(super) fn thumbprint(&self) -> String {
-        base64url::encode(Sha256::digest(self.to_jwk()))
+    pub(super) fn thumbprint(&self) -> Result<String, KeyError> {
+        // Without a provider of its choice, jsonwebtoken panics as soon as another crate of the
+        // program asks it for a second one.
+        let _ = DEFAULT_PROVIDER.install_default();
+        self.jwk()?
+            .thumbprint(ThumbprintHash::SHA256)
+            .map_err(|_| KeyError::InvalidPublicKey)
     }
 
-    /// The key parsed for verifying under `algorithm`.
-    pub(super) fn parse(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, KeyError> {
-        if Family::of(algorithm) != Some(self.family()) {
-            return Err(KeyError::KeyType);
-        }
-        match self {
-            Self::Rsa { modulus, exponent } => RsaPublicKeyComponents {
-                n: modulus,
-                e: exponent,
-            }
-            .to_parsed_public_key(rsa_parameters(algorithm)?),
-            Self::Ec { curve, point } => ParsedPublicKey::new(curve.verification(), point),
-            Self::Ed25519(octets) => ParsedPublicKey::new(&ED25519, octets),
-        }
-        .map_err(|_| KeyError::InvalidPublicKey)
+    fn jwk(&self) -> Result<Jwk, KeyError> {
+        Jwk::from_decoding_key(&self.decoding_key(), None).map_err(|_| KeyError::InvalidPublicKey)
     }
-}
-
-/// PSS parameters here imply a salt as long as the hash (RFC 7518 section 3.5).
-const fn rsa_parameters(algorithm: Algorithm) -> Result<&'static RsaParameters, KeyError> {
-    Ok(match algorithm {
-        Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
-        Algorithm::RS384 => &RSA_PKCS1_2048_8192_SHA384,
-        Algorithm::RS512 => &RSA_PKCS1_2048_8192_SHA512,
-        Algorithm::PS256 => &RSA_PSS_2048_8192_SHA256,
-        Algorithm::PS384 => &RSA_PSS_2048_8192_SHA384,
-        Algorithm::PS512 => &RSA_PSS_2048_8192_SHA512,
-        _ => return Err(KeyError::KeyType),
-    })
 }

@@ -1,5 +1,7 @@
 //! Octets that must not leak.
 
+use super::KeyError;
+use jsonwebtoken::Algorithm;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -30,6 +32,17 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+/// The length of an HMAC algorithm's hash in octets, which is also the least length of a secret
+/// (RFC 7518 section 3.2).
+pub(super) const fn least_length(algorithm: Algorithm) -> Result<usize, KeyError> {
+    match algorithm {
+        Algorithm::HS256 => Ok(32),
+        Algorithm::HS384 => Ok(48),
+        Algorithm::HS512 => Ok(64),
+        _ => Err(KeyError::KeyType),
     }
 }
 

@@ -1,49 +1,69 @@
 //! A key ready to sign.
 
-use super::KeyError;
 use super::private::PrivateKey;
-use crate::Algorithm;
-use aws_lc_rs::hmac;
+use super::secret::least_length;
+use super::{KeyError, Secret};
+use crate::AlgorithmName;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
     RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
     RSA_PSS_SHA512, RsaEncoding,
 };
+use jsonwebtoken::crypto::JwtSigner;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use std::fmt;
 
-/// A key that signs under one algorithm.
+/// A key that signs under one algorithm, and one name of it.
 pub struct SigningKey {
-    algorithm: Algorithm,
-    material: Material,
+    name: AlgorithmName,
+    signer: Signer,
 }
 
-enum Material {
-    /// Boxed: its prepared states are far larger than a pointer to a parsed key.
-    Hmac(Box<hmac::Key>),
-    Private(PrivateKey),
+enum Signer {
+    Jwt(Box<dyn JwtSigner>),
+    /// jsonwebtoken parses an RSA key anew for every signature, which takes longer than signing.
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
 }
 
 impl SigningKey {
-    pub(super) fn hmac(algorithm: Algorithm, key: hmac::Key) -> Self {
-        Self {
-            algorithm,
-            material: Material::Hmac(Box::new(key)),
+    pub(super) fn hmac(name: AlgorithmName, secret: &Secret) -> Result<Self, KeyError> {
+        if secret.expose().len() < least_length(name.algorithm())? {
+            return Err(KeyError::SecretTooShort);
+        }
+        Self::jwt(name, &EncodingKey::from_secret(secret.expose()))
+    }
+
+    /// `key` must be of `name`'s family, and `pkcs8` what it was read from.
+    pub(super) fn private(
+        name: AlgorithmName,
+        key: PrivateKey,
+        pkcs8: &Secret,
+    ) -> Result<Self, KeyError> {
+        match key {
+            PrivateKey::Rsa(pair) => Ok(Self {
+                name,
+                signer: Signer::Rsa(pair, rsa_encoding(name.algorithm())?),
+            }),
+            PrivateKey::Ec(..) => Self::jwt(name, &EncodingKey::from_ec_der(pkcs8.expose())),
+            PrivateKey::Ed25519(_) => Self::jwt(name, &EncodingKey::from_ed_der(pkcs8.expose())),
         }
     }
 
-    /// `key` must be of `algorithm`'s family.
-    pub(super) const fn private(algorithm: Algorithm, key: PrivateKey) -> Self {
-        Self {
-            algorithm,
-            material: Material::Private(key),
-        }
+    fn jwt(name: AlgorithmName, key: &EncodingKey) -> Result<Self, KeyError> {
+        let signer = (DEFAULT_PROVIDER.signer_factory)(&name.algorithm(), key)
+            .map_err(|_| KeyError::KeyType)?;
+        Ok(Self {
+            name,
+            signer: Signer::Jwt(signer),
+        })
     }
 
-    /// The one algorithm the key signs under.
+    /// The one algorithm the key signs under, by the name that it was made with.
     #[must_use]
-    pub const fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    pub const fn algorithm(&self) -> AlgorithmName {
+        self.name
     }
 
     /// The signature over `signing_input`, as raw octets (for ECDSA r ‖ s, RFC 7518 section 3.4).
@@ -51,38 +71,21 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Crypto`] when the cryptographic library fails.
     pub fn sign(&self, signing_input: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let random = SystemRandom::new();
-        match &self.material {
-            Material::Hmac(key) => Ok(hmac::sign(key, signing_input).as_ref().to_vec()),
-            Material::Private(PrivateKey::Rsa(pair)) => {
-                sign_rsa(pair, rsa_encoding(self.algorithm)?, signing_input)
+        match &self.signer {
+            Signer::Jwt(signer) => signer.try_sign(signing_input).map_err(|_| KeyError::Crypto),
+            Signer::Rsa(pair, encoding) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(
+                    *encoding,
+                    &SystemRandom::new(),
+                    signing_input,
+                    &mut signature,
+                )
+                .map_err(|_| KeyError::Crypto)?;
+                Ok(signature)
             }
-            Material::Private(PrivateKey::Ec(_, pair)) => pair
-                .sign(&random, signing_input)
-                .map(|signature| signature.as_ref().to_vec())
-                .map_err(|_| KeyError::Crypto),
-            Material::Private(PrivateKey::Ed25519(pair)) => pair
-                .try_sign(signing_input)
-                .map(|signature| signature.as_ref().to_vec())
-                .map_err(|_| KeyError::Crypto),
         }
     }
-}
-
-fn sign_rsa(
-    pair: &RsaKeyPair,
-    encoding: &'static dyn RsaEncoding,
-    signing_input: &[u8],
-) -> Result<Vec<u8>, KeyError> {
-    let mut signature = vec![0; pair.public_modulus_len()];
-    pair.sign(
-        encoding,
-        &SystemRandom::new(),
-        signing_input,
-        &mut signature,
-    )
-    .map_err(|_| KeyError::Crypto)?;
-    Ok(signature)
 }
 
 fn rsa_encoding(algorithm: Algorithm) -> Result<&'static dyn RsaEncoding, KeyError> {
@@ -100,6 +103,6 @@ fn rsa_encoding(algorithm: Algorithm) -> Result<&'static dyn RsaEncoding, KeyErr
 /// Shows the algorithm only.
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({})", self.algorithm)
+        write!(f, "SigningKey({})", self.name)
     }
 }

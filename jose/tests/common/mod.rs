@@ -6,14 +6,17 @@ use jose::{
     Algorithm, KeyMaterial, KeySet, Purpose, Refusal, Rules, SessionCheck, SigningKey, Token,
     TrustedKey, UnixMicros, Verified, sign_compact,
 };
-use std::sync::LazyLock;
 
 struct Issuer {
     signing: SigningKey,
     keys: KeySet,
 }
 
-static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
+thread_local! {
+    static ISSUER: &'static Issuer = Box::leak(Box::new(new_issuer()));
+}
+
+fn new_issuer() -> Issuer {
     let material = KeyMaterial::generate(Algorithm::HS256).unwrap();
     Issuer {
         signing: material.signing_key().unwrap().unwrap(),
@@ -23,7 +26,7 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
             until: None,
         }]),
     }
-});
+}
 
 /// 1000 s in microseconds: the `exp` of the tokens here unless they say otherwise.
 pub const EXP: i64 = 1_000_000_000;
@@ -43,9 +46,10 @@ pub fn rules() -> Rules {
 }
 
 pub fn verified(typ: &str, payload: &str) -> Verified<'static> {
-    let text = sign_compact(&ISSUER.signing, None, typ, payload).unwrap();
-    let token = Token::decode(&text).unwrap();
-    ISSUER.keys.verify(token, NOW).unwrap().into_owned()
+    let issuer = ISSUER.with(|issuer| *issuer);
+    let text = sign_compact(&issuer.signing, None, typ, payload).unwrap();
+    let token = Token::decode(text.leak()).unwrap();
+    issuer.keys.verify(token, NOW).unwrap()
 }
 
 /// A sound payload in which the members of `change` replace or join the usual ones; a change to
