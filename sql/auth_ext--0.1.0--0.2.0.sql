@@ -818,6 +818,13 @@ DECLARE
     is_there boolean;
     has_default boolean;
 BEGIN
+    -- On a table of somebody else's its owner would choose what is written, and by which triggers.
+    IF NOT EXISTS (
+        SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'auth_ext'
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = TG_RELID AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    ) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'this trigger function is for the tables of auth_ext only';
+    END IF;
     -- One at a time. Not by locking auth.issuers itself: two that have begun to insert would deadlock.
     EXECUTE format('LOCK TABLE %I.revoking_issuers IN SHARE ROW EXCLUSIVE MODE', TG_TABLE_SCHEMA);
     IF TG_OP = 'INSERT' THEN
@@ -875,6 +882,13 @@ AS $$
 DECLARE
     follower text;
 BEGIN
+    -- On a table of somebody else's its owner would choose what is written, and by which triggers.
+    IF NOT EXISTS (
+        SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'auth_ext'
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = TG_RELID AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    ) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'this trigger function is for the tables of auth_ext only';
+    END IF;
     FOREACH follower IN ARRAY ARRAY['signing_key_store', 'sso_handoffs', 'sessions'] LOOP
         IF TG_OP = 'TRUNCATE' THEN
             EXECUTE format('DELETE FROM %I.%I', TG_TABLE_SCHEMA, follower);
@@ -896,6 +910,13 @@ CREATE OR REPLACE FUNCTION auth.secrets_follow_key() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- On a table of somebody else's its owner would choose what is written, and by which triggers.
+    IF NOT EXISTS (
+        SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'auth_ext'
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = TG_RELID AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    ) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'this trigger function is for the tables of auth_ext only';
+    END IF;
     IF TG_OP = 'TRUNCATE' THEN
         EXECUTE format('DELETE FROM %I.signing_secrets', TG_TABLE_SCHEMA);
     ELSIF TG_OP = 'DELETE' THEN

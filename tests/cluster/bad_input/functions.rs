@@ -20,6 +20,8 @@ pub fn functions(client: &mut Client) -> Vec<Function> {
                     ARRAY(SELECT t::regtype::text FROM unnest(p.proargtypes) WITH ORDINALITY AS a(t, n) ORDER BY n) AS types
              FROM pg_proc AS p
              WHERE p.pronamespace = 'auth'::regnamespace AND p.prorettype <> 'trigger'::regtype
+               -- All that it does is to refuse, with PostgREST's SQLSTATE and with what it is given.
+               AND p.proname <> 'refuse_request'
                AND p.proargtypes::oid[] && '{text,json,jsonb,name,varchar}'::regtype[]::oid[]
              ORDER BY 1",
             &[],
