@@ -2,29 +2,8 @@
 
 use crate::token::is_media_type;
 use crate::verified::Verified;
-use crate::{Refusal, UnixMicros};
+use crate::{Refusal, Rules, UnixMicros};
 use std::borrow::Cow;
-
-/// What one issuer's tokens must claim.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// What `iss` must equal.
-    pub issuer: String,
-    /// `aud` must have one of these. Empty: the tokens carry no `aud`, and one that does is refused.
-    pub audience: Vec<String>,
-    /// The claim that names the user; required.
-    pub user_claim: String,
-    /// The claim that carries the session version.
-    pub version_claim: String,
-    /// Whether a token without that claim is refused (under [`SessionCheck::Version`] only).
-    pub require_session_version: bool,
-    /// How far the clocks may differ, in microseconds; widens `exp`, `nbf` and `iat`.
-    pub leeway_micros: i64,
-    /// The kill switch: tokens issued before this moment, or at no stated moment, are refused.
-    pub not_before: Option<UnixMicros>,
-    /// What the caller compares the token with afterwards.
-    pub session_check: SessionCheck,
-}
 
 /// How a session is known to have ended. The comparison itself is the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +19,9 @@ pub enum SessionCheck {
 /// What a token is for, as its `typ` says (RFC 8725 section 3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Access: `typ` is absent, `JWT` or `at+jwt`, and there is no claim `sso` that is true (which
-    /// marked single-sign-on tokens before they had a `typ`).
+    /// Access: `typ` is one of the rules' `token_types`, there is no claim `sso` that is true (which
+    /// marked single-sign-on tokens before they had a `typ`), and no `events`, which makes a token a
+    /// security event token (RFC 8417 section 2.2).
     Access,
     /// `typ` is this media type.
     Named(&'static str),
@@ -64,6 +44,8 @@ pub struct Claims<'t> {
     pub token_id: Option<Cow<'t, str>>,
     /// `device_hash`.
     pub device_hash: Option<Cow<'t, str>>,
+    /// The role claim: the text of its JSON value.
+    pub role: Option<Cow<'t, str>>,
     /// `sid`. Only issuers whose sessions are kept give it a meaning: one that is no string is an error for them alone.
     pub session_id: Result<Option<Cow<'t, str>>, Refusal>,
 }
@@ -81,6 +63,7 @@ impl Claims<'_> {
             expires_at: self.expires_at,
             token_id: self.token_id.map(owned),
             device_hash: self.device_hash.map(owned),
+            role: self.role.map(owned),
             session_id: self.session_id.map(|id| id.map(owned)),
         }
     }
@@ -120,6 +103,8 @@ impl Verified<'_> {
     /// - [`Refusal::InvalidClaim`] or [`Refusal::MissingClaim`] (`iss`, `exp`, the user claim, and
     ///   `aud` if the rules have an audience, are required), then [`Refusal::WrongIssuer`];
     /// - [`Refusal::WrongAudience`];
+    /// - [`Refusal::MissingClaim`] or [`Refusal::InvalidClaim`] for the rules' `required_claims`, of
+    ///   access tokens only;
     /// - [`Refusal::SessionVersionMissing`];
     /// - [`Refusal::IssuedBeforeCutoff`];
     /// - [`Refusal::NotYetValid`] unless `nbf`, `iat` ≤ `now` + leeway;
@@ -159,15 +144,15 @@ impl Verified<'_> {
     }
 
     /// Everything but the clock.
-    fn judge(&self, rules: &Rules, purpose: Purpose) -> Result<Claims<'_>, Refusal> {
-        if !self.is_for(purpose) {
+    pub(crate) fn judge(&self, rules: &Rules, purpose: Purpose) -> Result<Claims<'_>, Refusal> {
+        if !self.is_for(purpose, rules) {
             return Err(Refusal::WrongPurpose);
         }
         let claims = self.read(rules)?;
-        let issuer = self.issuer()?;
-        let audience = self.audience()?;
+        let issuer = self.issuer(rules)?;
+        let audience = self.audience(rules)?;
 
-        if issuer != rules.issuer {
+        if issuer.as_deref().unwrap_or_default() != rules.issuer {
             return Err(Refusal::WrongIssuer);
         }
         match audience {
@@ -176,6 +161,9 @@ impl Verified<'_> {
                 return Err(Refusal::WrongAudience);
             }
             _ => {}
+        }
+        if purpose == Purpose::Access {
+            rules.required_claims.judge(self.payload())?;
         }
         let needs_version =
             rules.require_session_version && rules.session_check == SessionCheck::Version;
@@ -189,12 +177,13 @@ impl Verified<'_> {
         Ok(claims)
     }
 
-    fn is_for(&self, purpose: Purpose) -> bool {
+    fn is_for(&self, purpose: Purpose, rules: &Rules) -> bool {
         let typ = self.content.typ.as_deref();
         match purpose {
             Purpose::Named(name) => typ.is_some_and(|typ| is_media_type(typ, name)),
             Purpose::Access => {
-                typ.is_none_or(|typ| is_media_type(typ, "jwt") || is_media_type(typ, "at+jwt"))
+                rules.token_types.accept(typ)
+                    && self.payload().get("events").is_none()
                     && !self.payload().get("sso").is_some_and(|sso| sso.is_true())
             }
         }
@@ -210,21 +199,34 @@ impl Verified<'_> {
             expires_at: self.expires_at()?.ok_or(Refusal::MissingClaim)?,
             token_id: self.token_id()?,
             device_hash: self.device_hash()?,
+            role: rules
+                .role_claim
+                .find(self.payload())?
+                .map(|role| role.text().into()),
             session_id: self.claim("sid", |value| value.string()),
         })
     }
 
-    fn issuer(&self) -> Result<Cow<'_, str>, Refusal> {
-        let issuer = self.claim("iss", |value| value.string())?;
-        issuer.ok_or(Refusal::MissingClaim)
+    /// `iss`: absent exactly where the rules have none.
+    fn issuer(&self, rules: &Rules) -> Result<Option<Cow<'_, str>>, Refusal> {
+        match self.claim("iss", |value| value.string())? {
+            None if !rules.issuer.is_empty() => Err(Refusal::MissingClaim),
+            Some(_) if rules.issuer.is_empty() => Err(Refusal::WrongIssuer),
+            issuer => Ok(issuer),
+        }
     }
 
-    /// `aud`: a string or an array of strings (RFC 7519 section 4.1.3).
-    fn audience(&self) -> Result<Option<Vec<Cow<'_, str>>>, Refusal> {
-        self.claim("aud", |value| match value.string() {
-            Some(one) => Some(vec![one]),
-            None => value.strings(),
-        })
+    /// A string or an array of strings (RFC 7519 section 4.1.3). Where the rules have no audience,
+    /// null and an empty array are none.
+    fn audience(&self, rules: &Rules) -> Result<Option<Vec<Cow<'_, str>>>, Refusal> {
+        let audience = self.claim_at(&rules.audience_claim, |value| match value.string() {
+            Some(one) => Some(Some(vec![one])),
+            None if rules.audience.is_empty() && value.text() == "null" => Some(None),
+            None => value.strings().map(Some),
+        })?;
+        Ok(audience
+            .flatten()
+            .filter(|audience| !(rules.audience.is_empty() && audience.is_empty())))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::json::{Object, quote};
 use crate::key::{KeyError, SigningKey};
 use crate::{MAX_KID_BYTES, base64url};
 
-/// Signs `payload_json` with `key`; the header is `alg`, `kid` when given, and `typ`.
+/// Signs `payload_json` with `key`; the header is `alg`, `kid` when given, and `typ` unless it is empty.
 ///
 /// # Errors
 /// [`KeyError::UnsignableToken`] when [`Token::decode`](crate::Token::decode) would refuse the
@@ -35,11 +35,12 @@ fn header(key: &SigningKey, kid: Option<&str>, typ: &str) -> Option<String> {
         return None;
     }
     let kid = kid.map_or_else(String::new, |kid| format!(r#","kid":{}"#, quote(kid)));
-    Some(format!(
-        r#"{{"alg":"{}"{kid},"typ":{}}}"#,
-        key.algorithm(),
-        quote(typ)
-    ))
+    let typ = if typ.is_empty() {
+        String::new()
+    } else {
+        format!(r#","typ":{}"#, quote(typ))
+    };
+    Some(format!(r#"{{"alg":"{}"{kid}{typ}}}"#, key.algorithm()))
 }
 
 #[cfg(test)]

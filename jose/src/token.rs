@@ -156,12 +156,16 @@ fn extensions_are_absent(header: &Object<'_>) -> bool {
 /// Whether a header's `typ` or `cty` names `application/{subtype}`: any case, and the prefix may
 /// be left out (RFC 7515 sections 4.1.9 and 4.1.10).
 pub(crate) fn is_media_type(value: &str, subtype: &str) -> bool {
+    bare_media_type(value).eq_ignore_ascii_case(subtype)
+}
+
+/// A media type without the prefix `application/`.
+pub(crate) fn bare_media_type(value: &str) -> &str {
     const PREFIX: &str = "application/";
-    let bare = match value.split_at_checked(PREFIX.len()) {
+    match value.split_at_checked(PREFIX.len()) {
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
         _ => value,
-    };
-    bare.eq_ignore_ascii_case(subtype)
+    }
 }
 
 fn required_string(value: Option<Value<'_>>) -> Option<Cow<'_, str>> {

@@ -2,7 +2,7 @@
 
 use crate::json::{Object, Value};
 use crate::token::Content;
-use crate::{Refusal, Rules, TrustedKey, UnixMicros};
+use crate::{ClaimPath, Refusal, Rules, TrustedKey, UnixMicros};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -44,17 +44,16 @@ impl<'t> Verified<'t> {
     }
 
     /// The claim that `rules.user_claim` names: a non-empty string, or, unless it is `sub`
-    /// (RFC 7519 section 4.1.2), the literal text of an integer. `None` when it is absent.
+    /// (RFC 7519 section 4.1.2) and `rules` want no numeric one, the literal text of an integer. `None` when it is absent.
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] for anything else.
     pub fn user<'a>(&'a self, rules: &Rules) -> Result<Option<Cow<'a, str>>, Refusal> {
-        self.claim(&rules.user_claim, |value| {
+        let takes_integers = rules.numeric_subject || rules.user_claim.name() != Some("sub");
+        self.claim_at(&rules.user_claim, |value| {
             let text = match value.string() {
                 Some(text) => text,
-                None if rules.user_claim != "sub" && is_integer(value.text()) => {
-                    value.text().into()
-                }
+                None if takes_integers && is_integer(value.text()) => value.text().into(),
                 None => return None,
             };
             (!text.is_empty()).then_some(text)
@@ -67,7 +66,7 @@ impl<'t> Verified<'t> {
     /// # Errors
     /// [`Refusal::InvalidClaim`] for anything else.
     pub fn session_version(&self, rules: &Rules) -> Result<Option<i64>, Refusal> {
-        self.claim(&rules.version_claim, |value| {
+        self.claim_at(&rules.version_claim, |value| {
             let digits = value.text();
             let is_unsigned = digits.bytes().all(|b| b.is_ascii_digit());
             is_unsigned.then(|| digits.parse().ok()).flatten()
@@ -126,6 +125,18 @@ impl<'t> Verified<'t> {
         read: impl FnOnce(Value<'a>) -> Option<T>,
     ) -> Result<Option<T>, Refusal> {
         match self.payload().get(name) {
+            None => Ok(None),
+            Some(value) => read(value).map(Some).ok_or(Refusal::InvalidClaim),
+        }
+    }
+
+    /// The claim at `path` as `read` reads it.
+    pub(crate) fn claim_at<'a, T>(
+        &'a self,
+        path: &ClaimPath,
+        read: impl FnOnce(Value<'a>) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        match path.find(self.payload())? {
             None => Ok(None),
             Some(value) => read(value).map(Some).ok_or(Refusal::InvalidClaim),
         }

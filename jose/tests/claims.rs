@@ -26,6 +26,7 @@ fn a_sound_token_gives_its_claims() {
             expires_at: UnixMicros(EXP),
             token_id: Some("j".into()),
             device_hash: Some("dA".into()),
+            role: None,
             session_id: Ok(None),
         }
     );
@@ -102,16 +103,13 @@ fn aud_overlaps_with_the_issuers_audience() {
     };
     assert_eq!(refusal(&without, &[("aud", "")], NOW.0), None);
     assert_eq!(refusal(&without, &[], NOW.0), Some(Refusal::WrongAudience));
-    assert_eq!(
-        refusal(&without, &[("aud", "[]")], NOW.0),
-        Some(Refusal::WrongAudience)
-    );
+    assert_eq!(refusal(&without, &[("aud", "[]")], NOW.0), None);
 }
 
 #[test]
 fn the_user_is_a_non_empty_string_or_an_integer_outside_of_sub() {
     let by_id = Rules {
-        user_claim: "user_id".to_owned(),
+        user_claim: jose::ClaimPath::parse("user_id").unwrap(),
         ..rules()
     };
     let user = |rules: &Rules, name: &str, value: &str| {
@@ -200,7 +198,6 @@ fn a_typ_names_the_purpose_in_any_case_and_with_or_without_its_prefix() {
     }
     for typ in [
         "sso+jwt",
-        "",
         "JWTs",
         "application/",
         "text/jwt",

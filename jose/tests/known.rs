@@ -3,8 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jose::{
-    Algorithm, KeyMaterial, KeySet, Purpose, Refusal, Rules, SessionCheck, Token, TrustedKey,
-    UnixMicros,
+    Algorithm, KeyMaterial, KeySet, Purpose, Refusal, Rules, Token, TrustedKey, UnixMicros,
 };
 
 fn key_set(material: &KeyMaterial) -> KeySet {
@@ -41,14 +40,8 @@ fn the_examples_of_rfc_7515_verify() {
             .unwrap();
         assert_eq!(verified.payload_json(), PAYLOAD);
         let rules = Rules {
-            issuer: "joe".to_owned(),
-            audience: Vec::new(),
-            user_claim: "iss".to_owned(),
-            version_claim: "session_version".to_owned(),
-            require_session_version: false,
-            leeway_micros: 0,
-            not_before: None,
-            session_check: SessionCheck::Version,
+            user_claim: jose::ClaimPath::parse("iss").unwrap(),
+            ..Rules::new("joe".to_owned(), Vec::new())
         };
         let at =
             |seconds: i64| verified.check(&rules, Purpose::Access, UnixMicros(seconds * 1_000_000));
@@ -101,14 +94,11 @@ fn a_token_of_the_service_keeps_working() {
     let secret = "auth-ext-interop-secret-0123456789abcdef";
     let set = key_set(&KeyMaterial::import(secret, Algorithm::HS256).unwrap());
     let rules = Rules {
-        issuer: "api.robosystems.ai".to_owned(),
-        audience: vec!["roboledger.ai".to_owned()],
-        user_claim: "user_id".to_owned(),
-        version_claim: "session_version".to_owned(),
-        require_session_version: false,
-        leeway_micros: 0,
-        not_before: None,
-        session_check: SessionCheck::Version,
+        user_claim: jose::ClaimPath::parse("user_id").unwrap(),
+        ..Rules::new(
+            "api.robosystems.ai".to_owned(),
+            vec!["roboledger.ai".to_owned()],
+        )
     };
     let now = UnixMicros(1_700_000_000_000_000);
     let token = Token::decode(TOKEN).unwrap();

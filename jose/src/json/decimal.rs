@@ -70,6 +70,36 @@ impl<'a> Decimal<'a> {
         Some(result)
     }
 
+    /// Whether the two are the same number, however it is written.
+    pub(crate) fn equals(self, other: Self) -> bool {
+        let (mut a, mut b) = (self.significant(), other.significant());
+        match (self.leading_zeros(), other.leading_zeros()) {
+            (None, None) => true,
+            (Some(x), Some(y)) => {
+                self.negative == other.negative
+                    && self.point().saturating_sub(x) == other.point().saturating_sub(y)
+                    && loop {
+                        match (a.next(), b.next()) {
+                            (None, None) => break true,
+                            (x, y) if x.unwrap_or(b'0') != y.unwrap_or(b'0') => break false,
+                            _ => {}
+                        }
+                    }
+            }
+            _ => false,
+        }
+    }
+
+    /// The digits from the first that is not 0 on.
+    fn significant(self) -> impl Iterator<Item = u8> + 'a {
+        self.digits().skip_while(|digit| *digit == b'0')
+    }
+
+    /// How many zeros stand before that digit; `None` for 0.
+    fn leading_zeros(self) -> Option<i64> {
+        self.digits().position(|digit| digit != b'0').map(length)
+    }
+
     fn digits(self) -> impl Iterator<Item = u8> + 'a {
         self.whole.bytes().chain(self.fraction.bytes())
     }

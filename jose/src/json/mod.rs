@@ -4,12 +4,14 @@
 //! does not: bounded nesting, whole surrogate pairs, no U+0000, and numbers that Postgres can hold.
 
 mod decimal;
+mod equal;
 mod lexical;
 mod object;
 mod value;
 
 pub(crate) use decimal::Decimal;
-pub(crate) use object::Object;
+pub(crate) use equal::equal;
+pub(crate) use object::{Object, member};
 pub(crate) use value::Value;
 
 /// `text` as a JSON string literal, quotes included.

@@ -104,7 +104,7 @@ fn position(text: &str, part: &str) -> Option<Range<usize>> {
     (end <= text.len()).then_some(start..end)
 }
 
-type Pairs<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+pub(super) type Pairs<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// The members of the object `text`, or `None` when it is none or a name occurs twice.
 fn parse_unique(text: &str) -> Option<Pairs<'_>> {
@@ -115,6 +115,28 @@ fn parse_unique(text: &str) -> Option<Pairs<'_>> {
     let unique = names.array_windows().all(|[a, b]| a != b);
     drop(names);
     unique.then_some(members)
+}
+
+/// The members of the object `text` in order, duplicates included; `None` when it is none.
+pub(super) fn members(text: &str) -> Option<Pairs<'_>> {
+    if !text.starts_with('{') {
+        return None;
+    }
+    let Members(members) = serde_json::from_str(text).ok()?;
+    Some(members)
+}
+
+/// An object has a name twice.
+pub(crate) struct DuplicateName;
+
+/// The member of that name of a value; none when it is no object, or has no such member.
+pub(crate) fn member<'a>(value: Value<'a>, name: &str) -> Result<Option<Value<'a>>, DuplicateName> {
+    if !value.text().starts_with('{') {
+        return Ok(None);
+    }
+    let members = parse_unique(value.text()).ok_or(DuplicateName)?;
+    let found = members.into_iter().find(|(known, _)| known == name);
+    Ok(found.map(|(_, value)| Value::new(value.get())))
 }
 
 /// Whether no object in this valid, inspected value has duplicate names. Recurses at most as deep

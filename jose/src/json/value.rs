@@ -3,6 +3,7 @@
 use super::Decimal;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The text of one valid JSON value, without white space around it.
 #[derive(Clone, Copy)]
@@ -11,6 +12,11 @@ pub(crate) struct Value<'a>(&'a str);
 impl<'a> Value<'a> {
     /// `text` must be one valid JSON value that has passed the lexical inspection.
     pub(super) const fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// A value of a rule, which was read as part of an object.
+    pub(crate) const fn of_rule(text: &'a str) -> Self {
         Self(text)
     }
 
@@ -46,6 +52,18 @@ impl<'a> Value<'a> {
     /// The strings of the array of strings it is; `None` for any other type.
     pub(crate) fn strings(self) -> Option<Vec<Cow<'a, str>>> {
         self.elements()?.into_iter().map(Self::string).collect()
+    }
+
+    /// The members of the object it is, by name; of a name that is there twice the last. `None` for
+    /// any other type.
+    pub(crate) fn last_members(self) -> Option<BTreeMap<Cow<'a, str>, Self>> {
+        let members = super::object::members(self.0)?;
+        Some(
+            members
+                .into_iter()
+                .map(|(name, v)| (name, Self(v.get())))
+                .collect(),
+        )
     }
 
     /// Whether it is the literal `true`.
