@@ -59,7 +59,7 @@ $$;
 -- Trust ------------------------------------------------------------------------------------------
 
 CREATE TABLE auth.issuers (
-    issuer                  text PRIMARY KEY CHECK (pg_catalog.octet_length(issuer) BETWEEN 1 AND 1024),
+    issuer                  text PRIMARY KEY CHECK (pg_catalog.octet_length(issuer) <= 1024),
     audience                text[] NOT NULL CHECK (pg_catalog.array_position(audience, NULL) IS NULL
                                                    AND '' <> ALL (audience)),
     user_claim              text NOT NULL DEFAULT 'sub'
@@ -75,15 +75,25 @@ CREATE TABLE auth.issuers (
     is_default              boolean NOT NULL DEFAULT false,
     session_lifetime        interval NOT NULL DEFAULT '30 days' CHECK (extract(epoch FROM session_lifetime) > 0 AND session_lifetime <= '100 years'),
     refresh_reuse           interval NOT NULL DEFAULT '10 seconds' CHECK (extract(epoch FROM refresh_reuse) >= 0 AND refresh_reuse <= '1 day'),
-    CHECK (user_claim <> version_claim)
+    audience_claim          text NOT NULL DEFAULT 'aud' CHECK (audience_claim <> '' AND audience_claim !~ '^/.*~([^01]|$)'
+                            AND audience_claim NOT IN ('iss', 'exp', 'nbf', 'iat', 'jti', 'device_hash')),
+    required_claims         jsonb NOT NULL DEFAULT '{}' CHECK (pg_catalog.jsonb_typeof(required_claims) = 'object'
+                            AND NOT pg_catalog.jsonb_path_exists(required_claims, '$.keyvalue() ? (@.key == "" || @.key like_regex "^/.*~([^01]|$)")')),
+    token_types             text[] NOT NULL DEFAULT '{"",JWT,at+jwt}' CHECK (pg_catalog.cardinality(token_types) > 0 AND pg_catalog.array_position(token_types, NULL) IS NULL
+                            AND NOT pg_catalog.replace(pg_catalog.lower(token_types::text), 'application/', '')::text[] && '{sso+jwt,logout+jwt,secevent+jwt,dpop+jwt,kb+jwt,token-introspection+jwt,oauth-authz-req+jwt,entity-statement+jwt}'),
+    role_claim              text NOT NULL DEFAULT 'role' CHECK (role_claim <> '' AND role_claim !~ '^/.*~([^01]|$)'),
+    numeric_subject         boolean NOT NULL DEFAULT false,
+    CHECK (user_claim <> version_claim),
+    CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
+    CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)')
 );
 CREATE UNIQUE INDEX issuers_one_default ON auth.issuers (is_default) WHERE is_default;
 
 COMMENT ON TABLE auth.issuers IS 'Issuers whose tokens are trusted, with the rules for their claims. Ordinary INSERT, UPDATE and DELETE.';
-COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly.';
+COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss.';
 COMMENT ON COLUMN auth.issuers.audience IS 'Accepted aud values; any overlap passes. Empty: tokens of this issuer carry no aud, and one that does is refused.';
-COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id.';
-COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version.';
+COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.require_session_version IS 'False: a token without the version claim counts as version 0. True: it is refused.';
 COMMENT ON COLUMN auth.issuers.leeway IS 'Clock skew that exp, nbf and iat forgive.';
 COMMENT ON COLUMN auth.issuers.token_ttl IS 'Lifetime of tokens issued here.';
@@ -93,6 +103,11 @@ COMMENT ON COLUMN auth.issuers.session_check IS 'version: the session_version mu
 COMMENT ON COLUMN auth.issuers.is_default IS 'The issuer used where a function''s issuer argument is NULL; at most one.';
 COMMENT ON COLUMN auth.issuers.session_lifetime IS 'How long a session that open_session begins lasts at most. Refreshing does not lengthen it.';
 COMMENT ON COLUMN auth.issuers.refresh_reuse IS 'How long after its first use a refresh token still gives another pair: two tabs refresh at once. One that comes later ends the session.';
+COMMENT ON COLUMN auth.issuers.audience_claim IS 'The claim that is compared with audience: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.required_claims IS 'Claims that an access token must have, each with a value, or one of an array of values.';
+COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s header, in any case; an empty text is an absent one.';
+COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
 
 -- Dumped, so without secrets. No foreign key to auth.issuers: a restore loads the two in any order. Triggers make
 -- the keys follow their issuer.

@@ -60,4 +60,4 @@ pub use refusal::Refusal;
 pub use rules::{RequiredClaims, Rules, TokenTypes};
 pub use time::UnixMicros;
 pub use token::{MAX_KID_BYTES, Token};
-pub use verified::Verified;
+pub use verified::{Verified, judge_payload};

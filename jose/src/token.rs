@@ -130,6 +130,17 @@ impl fmt::Debug for Token<'_> {
     }
 }
 
+impl<'t> Content<'t> {
+    /// What a token of this payload says. An empty `typ` is an absent one.
+    pub(crate) fn of_payload(payload: &'t str, typ: &str) -> Option<Self> {
+        Some(Self {
+            header: Object::parse("{}")?,
+            payload: Object::parse(payload)?,
+            typ: (!typ.is_empty()).then(|| typ.to_owned()),
+        })
+    }
+}
+
 fn decode_segment(segment: &str) -> Option<Vec<u8>> {
     base64url::decode(segment).filter(|octets| !octets.is_empty())
 }

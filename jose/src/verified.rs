@@ -2,7 +2,7 @@
 
 use crate::json::{Object, Value};
 use crate::token::Content;
-use crate::{ClaimPath, Refusal, Rules, TrustedKey, UnixMicros};
+use crate::{ClaimPath, Purpose, Refusal, Rules, TrustedKey, UnixMicros};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -14,6 +14,21 @@ pub struct Verified<'t> {
     pub(crate) content: Content<'t>,
     kid: String,
     key_until: Option<UnixMicros>,
+}
+
+/// Whether an access token of this payload and `typ` would be accepted under `rules`, but for its
+/// time: to be asked before it is signed.
+///
+/// # Errors
+/// As [`Verified::check`]; [`Refusal::Malformed`] for a payload that is no strict JSON object.
+pub fn judge_payload(payload_json: &str, typ: &str, rules: &Rules) -> Result<(), Refusal> {
+    let content = Content::of_payload(payload_json, typ).ok_or(Refusal::Malformed)?;
+    let unsigned = Verified {
+        content,
+        kid: String::new(),
+        key_until: None,
+    };
+    unsigned.judge(rules, Purpose::Access).map(drop)
 }
 
 impl<'t> Verified<'t> {

@@ -113,6 +113,30 @@ ALTER TABLE auth.issuers
 COMMENT ON COLUMN auth.issuers.session_lifetime IS 'How long a session that open_session begins lasts at most. Refreshing does not lengthen it.';
 COMMENT ON COLUMN auth.issuers.refresh_reuse IS 'How long after its first use a refresh token still gives another pair: two tabs refresh at once. One that comes later ends the session.';
 
+-- What a row may ask of its tokens.
+
+ALTER TABLE auth.issuers
+    DROP CONSTRAINT issuers_issuer_check,
+    ADD CONSTRAINT issuers_issuer_check CHECK (pg_catalog.octet_length(issuer) <= 1024),
+    ADD CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
+    ADD CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)'),
+    ADD COLUMN audience_claim text NOT NULL DEFAULT 'aud' CHECK (audience_claim <> '' AND audience_claim !~ '^/.*~([^01]|$)'
+                            AND audience_claim NOT IN ('iss', 'exp', 'nbf', 'iat', 'jti', 'device_hash')),
+    ADD COLUMN required_claims jsonb NOT NULL DEFAULT '{}' CHECK (pg_catalog.jsonb_typeof(required_claims) = 'object'
+                            AND NOT pg_catalog.jsonb_path_exists(required_claims, '$.keyvalue() ? (@.key == "" || @.key like_regex "^/.*~([^01]|$)")')),
+    ADD COLUMN token_types text[] NOT NULL DEFAULT '{"",JWT,at+jwt}' CHECK (pg_catalog.cardinality(token_types) > 0 AND pg_catalog.array_position(token_types, NULL) IS NULL
+                            AND NOT pg_catalog.replace(pg_catalog.lower(token_types::text), 'application/', '')::text[] && '{sso+jwt,logout+jwt,secevent+jwt,dpop+jwt,kb+jwt,token-introspection+jwt,oauth-authz-req+jwt,entity-statement+jwt}'),
+    ADD COLUMN role_claim text NOT NULL DEFAULT 'role' CHECK (role_claim <> '' AND role_claim !~ '^/.*~([^01]|$)'),
+    ADD COLUMN numeric_subject boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss.';
+COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.audience_claim IS 'The claim that is compared with audience: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.required_claims IS 'Claims that an access token must have, each with a value, or one of an array of values.';
+COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s header, in any case; an empty text is an absent one.';
+COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
+
 CREATE TABLE auth.sessions (
     session_id      text COLLATE "C" PRIMARY KEY,
     issuer          text NOT NULL,

@@ -14,9 +14,6 @@ use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
 use crate::token::{self, VerifiedToken};
 
-/// The claim that says a token's role or roles.
-const ROLE: &str = "role";
-
 /// A token or an API key.
 pub enum Credential {
     /// A token; its text, since what it was verified with may change.
@@ -138,21 +135,31 @@ impl Credential {
 
     /// The claim that says the token's role or roles, as text; of an array None. An API key has none.
     pub fn role(&self) -> Option<String> {
-        let claims = self.claims_of_token()?;
-        let is_array = claims.json_of(ROLE)?.starts_with('[');
-        claims.text_of(ROLE).filter(|_| !is_array)
+        let json = self.role_json()?;
+        match serde_json::from_str::<Option<String>>(&json) {
+            Ok(role) => role,
+            Err(_) => Some(json).filter(|json| !json.starts_with('[')),
+        }
     }
 
     /// The same claim, a text or an array of texts; anything else is no role.
     pub fn roles(&self) -> Vec<String> {
-        let json = self
-            .claims_of_token()
-            .and_then(|claims| claims.json_of(ROLE));
-        let Some(json) = json else { return Vec::new() };
+        let Some(json) = self.role_json() else {
+            return Vec::new();
+        };
         match serde_json::from_str::<String>(&json) {
             Ok(role) => vec![role],
             Err(_) => serde_json::from_str(&json).unwrap_or_default(),
         }
+    }
+
+    /// The issuer's role claim, as the token has it.
+    fn role_json(&self) -> Option<String> {
+        let Self::Token { verified, .. } = self else {
+            return None;
+        };
+        let verified = verified.borrow();
+        verified.as_ref()?.claims.role.as_deref().map(str::to_owned)
     }
 
     /// Is the claim `name` of the token a NumericDate that is `max_age` microseconds ago at most, and no further in the future
@@ -169,13 +176,6 @@ impl Credential {
                 age <= max_age && age >= verified.leeway().saturating_neg()
             })
         })
-    }
-
-    fn claims_of_token(&self) -> Option<Jsonb> {
-        match self {
-            Self::Token { .. } => self.claims(),
-            Self::Key { .. } => None,
-        }
     }
 
     /// The token's claims, or the API key's row as `verify_api_key` gives it.

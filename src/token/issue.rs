@@ -1,10 +1,10 @@
 //! Issuing a token: the issuer's rules and the user's row make its claims. Writes nothing.
 
-use jose::{Refusal, Rules, SessionCheck, UnixMicros};
+use jose::{ClaimPath, Refusal, Rules, SessionCheck, UnixMicros};
 use serde_json::{Map, Value, json};
 
 use crate::accounts;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::settings;
 use crate::trust::{self, ActiveKey, Issuer};
 
@@ -78,7 +78,13 @@ pub fn access_token(issuer: &Issuer, token: &AccessToken<'_>, now: UnixMicros) -
         &extra,
         now,
     )?;
-    signed(&key, "JWT", &payload)
+    let typ = issuer.rules.token_types.to_issue();
+    if let Err(refusal) = jose::judge_payload(&payload, typ, &issuer.rules) {
+        return Err(Error::Argument(format!(
+            "the issuer's row would refuse the token: {refusal}"
+        )));
+    }
+    signed(&key, typ, &payload)
 }
 
 /// Makes and signs a token of another purpose, which its `typ` names, without further claims.
@@ -149,7 +155,7 @@ pub fn subject(rules: &Rules, user_id: &str, session_version: Option<i64>) -> Re
 }
 
 /// The claims that nobody else sets. `sso` is none of ours, but marks tokens that grant no access.
-pub fn set_by_us(rules: &Rules) -> [&str; 10] {
+pub fn set_by_us(rules: &Rules) -> [&str; 11] {
     [
         "iss",
         "aud",
@@ -159,8 +165,9 @@ pub fn set_by_us(rules: &Rules) -> [&str; 10] {
         "jti",
         "device_hash",
         "sso",
-        &rules.user_claim,
-        &rules.version_claim,
+        rules.audience_claim.first(),
+        rules.user_claim.first(),
+        rules.version_claim.first(),
     ]
 }
 
@@ -202,13 +209,15 @@ fn payload(
         .ok_or_else(|| Error::Argument("ttl is out of range".to_owned()))?;
 
     let mut claims = Map::new();
-    claims.insert("iss".to_owned(), json!(rules.issuer));
-    if !rules.audience.is_empty() {
-        claims.insert("aud".to_owned(), json!(rules.audience));
+    if !rules.issuer.is_empty() {
+        claims.insert("iss".to_owned(), json!(rules.issuer));
     }
-    claims.insert(rules.user_claim.clone(), json!(subject.user_id));
+    if !rules.audience.is_empty() {
+        put(&mut claims, &rules.audience_claim, json!(rules.audience))?;
+    }
+    put(&mut claims, &rules.user_claim, json!(subject.user_id))?;
     if let Some(version) = subject.session_version {
-        claims.insert(rules.version_claim.clone(), json!(version));
+        put(&mut claims, &rules.version_claim, json!(version))?;
     }
     claims.insert("iat".to_owned(), issued_at);
     claims.insert("exp".to_owned(), json!(expires_at));
@@ -220,6 +229,30 @@ fn payload(
     let own = own.strip_suffix('}').unwrap_or(&own);
     let comma = if extra.trim().is_empty() { "" } else { "," };
     Ok(format!("{own}{comma}{extra}}}"))
+}
+
+/// Puts a claim where its path leads, with the objects on the way.
+fn put(claims: &mut Map<String, Value>, path: &ClaimPath, value: Value) -> Result<()> {
+    let cannot = || {
+        Error::Argument(format!(
+            "a token cannot be issued with the claim {}: it is in an array, or in another claim's place",
+            quoted(path.as_str())
+        ))
+    };
+    let Some((last, parents)) = path.steps().split_last() else {
+        return Err(cannot());
+    };
+    let mut at = claims;
+    for step in parents {
+        let member = at.entry(step).or_insert_with(|| json!({}));
+        at = member.as_object_mut().ok_or_else(cannot)?;
+    }
+    let is_index = |step: &String| step.bytes().all(|b| b.is_ascii_digit());
+    if path.steps().iter().skip(1).any(is_index) || at.contains_key(last) {
+        return Err(cannot());
+    }
+    at.insert(last.clone(), value);
+    Ok(())
 }
 
 /// The last second of year 9999.

@@ -5,7 +5,7 @@ use jose::{Purpose, Refusal, UnixMicros};
 use super::issue::{self, Request};
 use super::revocation;
 use super::verify::{Signed, verify_signature};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Why the old token is revoked.
 const REASON: &str = "session_refresh";
@@ -22,6 +22,19 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     let session = signed.verify_session(&claims, now)?;
 
     let rules = &issuer.rules;
+    let nested = [
+        &rules.audience_claim,
+        &rules.user_claim,
+        &rules.version_claim,
+    ]
+    .iter()
+    .any(|path| path.name().is_none());
+    if nested {
+        return Err(Error::Argument(
+            "tokens of an issuer with a nested audience, user or version claim cannot be refreshed"
+                .to_owned(),
+        ));
+    }
     let set = issue::set_by_us(rules);
     let others = jose::without_members(token.payload_json(), &set).ok_or(Refusal::Malformed)?;
     let user_id = session.user_id.as_deref().unwrap_or(&claims.user);

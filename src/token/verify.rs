@@ -9,7 +9,7 @@ use super::revocation;
 use super::session::{self, Session};
 use crate::error::{Error, Result};
 use crate::settings;
-use crate::trust::{self, Issuer};
+use crate::trust::{self, Issuer, Trust};
 
 /// A token whose signature holds, with the issuer that made it. Nothing is said yet about its claims.
 pub struct Signed<'t> {
@@ -34,9 +34,19 @@ pub fn verify_signature(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
     if trust.is_empty() {
         return Err(Error::NO_ISSUER);
     }
-    let issuer = Rc::clone(trust.issuer(&token.issuer()?).ok_or(Refusal::WrongIssuer)?);
+    let issuer = Rc::clone(issuer_of(&token, &trust)?);
     let token = issuer.verify(token, now)?;
     Ok(Signed { token, issuer })
+}
+
+/// The issuer of a token: of one without `iss` the issuer that has no name, of which no `iss` is.
+fn issuer_of<'t>(token: &Token<'_>, trust: &'t Trust) -> Result<&'t Rc<Issuer>> {
+    match token.issuer() {
+        Err(Refusal::MissingClaim) => Ok(trust.issuer("").ok_or(Refusal::MissingClaim)?),
+        Ok(name) if !name.is_empty() => Ok(trust.issuer(&name).ok_or(Refusal::WrongIssuer)?),
+        Ok(_) => Err(Refusal::WrongIssuer.into()),
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
 impl Signed<'_> {

@@ -4,13 +4,16 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use jose::{KeySet, Rules, SessionCheck, Token, UnixMicros, Verified};
+use jose::{
+    ClaimPath, KeySet, RequiredClaims, Rules, SessionCheck, Token, TokenTypes, UnixMicros, Verified,
+};
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 
 use super::restored::Restored;
 use super::stored::{ActiveKey, HeldKey, IssuerKeys, read_active_key, read_keys};
 use crate::error::{Error, Result, quoted};
+use crate::pg::json::JsonText;
 use crate::pg::local::process_local;
 use crate::pg::probe::Probe;
 use crate::pg::row::Row;
@@ -150,8 +153,8 @@ impl Trust {
             })
             .flatten()
             .map(Rc::new);
-        for (mut issuer, is_default) in scan::rows(catalog::auth_relation(c"issuers"), read_issuer)
-        {
+        let rows = scan::rows(catalog::auth_relation(c"issuers"), read_issuer);
+        for (mut issuer, is_default) in rows.into_iter().flatten() {
             let name = issuer.rules.issuer.clone();
             issuer.revokes = revoking.contains(&name);
             issuer.revocations.clone_from(&revocations);
@@ -202,18 +205,28 @@ impl Issuer {
     }
 }
 
-/// A row of `auth.issuers`.
-fn read_issuer(row: &Row<'_>) -> (Issuer, bool) {
+/// A row of `auth.issuers`. None, and so nobody's issuer, where a claim is named as the table's constraints do not allow it.
+fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
     // The table takes no interval that would be out of range.
     let micros = |column| {
         let interval = row.get::<Interval>(column);
         interval.map_or(0, |interval| clock::micros(&interval).unwrap_or(0))
     };
+    let path = |column, usual: &str| {
+        let claim = row.get::<String>(column);
+        ClaimPath::parse(claim.as_deref().unwrap_or(usual))
+    };
+    let required = row.get::<JsonText>(c"required_claims");
     let rules = Rules {
-        issuer: row.required(c"issuer"),
-        audience: row.required(c"audience"),
-        user_claim: row.required(c"user_claim"),
-        version_claim: row.required(c"version_claim"),
+        audience_claim: path(c"audience_claim", "aud")?,
+        user_claim: path(c"user_claim", "sub")?,
+        version_claim: path(c"version_claim", "session_version")?,
+        role_claim: path(c"role_claim", "role")?,
+        required_claims: RequiredClaims::parse(required.as_ref().map_or("{}", |json| &json.0))?,
+        token_types: row
+            .get::<Vec<String>>(c"token_types")
+            .map_or_else(TokenTypes::default, |types| TokenTypes::new(&types)),
+        numeric_subject: row.get(c"numeric_subject").unwrap_or(false),
         require_session_version: row.required(c"require_session_version"),
         leeway_micros: micros(c"leeway"),
         not_before: row
@@ -224,6 +237,7 @@ fn read_issuer(row: &Row<'_>) -> (Issuer, bool) {
             "issued_at" => SessionCheck::IssuedAt,
             _ => SessionCheck::Version,
         },
+        ..Rules::new(row.required(c"issuer"), row.required(c"audience"))
     };
     let issuer = Issuer {
         rules,
@@ -239,5 +253,5 @@ fn read_issuer(row: &Row<'_>) -> (Issuer, bool) {
         held: Vec::new(),
         active: OnceCell::new(),
     };
-    (issuer, row.required(c"is_default"))
+    Some((issuer, row.required(c"is_default")))
 }

@@ -27,7 +27,7 @@ SELECT auth.jwks('https://nobody.test');
 -- A row that makes no sense is not taken.
 SELECT change, left(spec.outcome('UPDATE auth.issuers SET ' || change), 5) AS sqlstate
 FROM (VALUES
-    ($$ issuer = '' $$), ($$ audience = NULL $$), ($$ audience = '{a,NULL}' $$), ($$ audience = '{""}' $$),
+    ($$ audience = NULL $$), ($$ audience = '{a,NULL}' $$), ($$ audience = '{""}' $$),
     ($$ user_claim = '' $$), ($$ user_claim = 'exp' $$), ($$ user_claim = NULL $$), ($$ user_claim = version_claim $$),
     ($$ version_claim = 'aud' $$), ($$ leeway = '-1 s' $$), ($$ leeway = '2 days' $$),
     ($$ token_ttl = '0' $$), ($$ token_ttl = '101 years' $$), ($$ refresh_grace = '-1 s' $$),
