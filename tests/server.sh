@@ -48,6 +48,7 @@ start_server() {
 		listen_addresses = ''
 		unix_socket_directories = '$home'
 		fsync = off
+		log_min_messages = ${AUTH_EXT_LOG:-warning}
 		${3:-}
 	CONF
     as_server_user env -C "$home" "$bin/pg_ctl" start --silent -w -D data -l log || {

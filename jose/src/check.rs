@@ -30,8 +30,8 @@ pub enum Purpose {
 /// The claims of a token that passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims<'t> {
-    /// Whose session it is: the user claim, never empty.
-    pub user: Cow<'t, str>,
+    /// Whose session it is: the user claim, never empty. `None` where the rules take a token of nobody and it is one.
+    pub user: Option<Cow<'t, str>>,
     /// The session version; `None` when the claim is absent.
     pub session_version: Option<i64>,
     /// `iat`.
@@ -56,7 +56,7 @@ impl Claims<'_> {
     pub fn into_owned(self) -> Claims<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Claims {
-            user: owned(self.user),
+            user: self.user.map(owned),
             session_version: self.session_version,
             issued_at: self.issued_at,
             starts_at: self.starts_at,
@@ -167,7 +167,7 @@ impl Verified<'_> {
         }
         let needs_version =
             rules.require_session_version && rules.session_check == SessionCheck::Version;
-        if needs_version && claims.session_version.is_none() {
+        if needs_version && claims.user.is_some() && claims.session_version.is_none() {
             return Err(Refusal::SessionVersionMissing);
         }
         // An absent `iat` is `None`, which orders before every moment: it is refused too.
@@ -192,7 +192,10 @@ impl Verified<'_> {
     fn read(&self, rules: &Rules) -> Result<Claims<'_>, Refusal> {
         let issued_at = self.issued_at()?;
         Ok(Claims {
-            user: self.user(rules)?.ok_or(Refusal::MissingClaim)?,
+            user: match self.user(rules)? {
+                None if rules.require_user => return Err(Refusal::MissingClaim),
+                user => user,
+            },
             session_version: self.session_version(rules)?,
             issued_at,
             starts_at: self.not_before()?.max(issued_at),

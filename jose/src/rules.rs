@@ -24,6 +24,8 @@ pub struct Rules {
     pub required_claims: RequiredClaims,
     /// The `typ`s of access tokens.
     pub token_types: TokenTypes,
+    /// Whether a token must have the user claim. One without is nobody's.
+    pub require_user: bool,
     /// Whether `sub` may be a JSON integer.
     pub numeric_subject: bool,
     /// Whether a token without a session version is refused (under [`SessionCheck::Version`] only).
@@ -49,6 +51,7 @@ impl Rules {
             role_claim: ClaimPath::member("role"),
             required_claims: RequiredClaims::default(),
             token_types: TokenTypes::default(),
+            require_user: true,
             numeric_subject: false,
             require_session_version: false,
             leeway_micros: 0,

@@ -105,7 +105,7 @@ fn a_token_of_the_service_keeps_working() {
     assert_eq!(token.issuer().unwrap(), "api.robosystems.ai");
     let verified = set.verify(token, now).unwrap();
     let claims = verified.check(&rules, Purpose::Access, now).unwrap();
-    assert_eq!(claims.user, "user_01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    assert_eq!(claims.user.unwrap(), "user_01ARZ3NDEKTSV4RRFFQ69G5FAV");
     assert_eq!(claims.session_version, None);
     assert_eq!(
         claims.token_id.as_deref(),

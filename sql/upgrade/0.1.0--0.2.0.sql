@@ -127,7 +127,8 @@ ALTER TABLE auth.issuers
     ADD COLUMN token_types text[] NOT NULL DEFAULT '{"",JWT,at+jwt}' CHECK (pg_catalog.cardinality(token_types) > 0 AND pg_catalog.array_position(token_types, NULL) IS NULL
                             AND NOT pg_catalog.replace(pg_catalog.lower(token_types::text), 'application/', '')::text[] && '{sso+jwt,logout+jwt,secevent+jwt,dpop+jwt,kb+jwt,token-introspection+jwt,oauth-authz-req+jwt,entity-statement+jwt}'),
     ADD COLUMN role_claim text NOT NULL DEFAULT 'role' CHECK (role_claim <> '' AND role_claim !~ '^/.*~([^01]|$)'),
-    ADD COLUMN numeric_subject boolean NOT NULL DEFAULT false;
+    ADD COLUMN numeric_subject boolean NOT NULL DEFAULT false,
+    ADD COLUMN require_user boolean NOT NULL DEFAULT true;
 COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss.';
 COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';
@@ -135,6 +136,7 @@ COMMENT ON COLUMN auth.issuers.audience_claim IS 'The claim that is compared wit
 COMMENT ON COLUMN auth.issuers.required_claims IS 'Claims that an access token must have, each with a value, or one of an array of values.';
 COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s header, in any case; an empty text is an absent one.';
 COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
+COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user claim verifies as nobody''s: no session is checked, and user_id() is NULL.';
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
 
 CREATE TABLE auth.sessions (

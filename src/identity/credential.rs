@@ -120,7 +120,7 @@ impl Credential {
             Self::Token { verified, .. } => verified
                 .borrow()
                 .as_ref()
-                .map(|verified| verified.user_id()),
+                .and_then(|verified| verified.user_id()),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
         }
     }

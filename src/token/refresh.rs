@@ -37,7 +37,11 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     }
     let set = issue::set_by_us(rules);
     let others = jose::without_members(token.payload_json(), &set).ok_or(Refusal::Malformed)?;
-    let user_id = session.user_id.as_deref().unwrap_or(&claims.user);
+    let user_id = session
+        .user_id
+        .as_deref()
+        .or(claims.user.as_deref())
+        .ok_or(Refusal::MissingClaim)?;
     let fresh = issue::issue(
         &Request {
             user_id,

@@ -79,7 +79,7 @@ pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> 
         &[
             text(issuer.rules.issuer.as_str()),
             text(key(jti).as_ref()),
-            text(claims.user.as_ref()),
+            text(claims.user.as_deref().unwrap_or_default()),
             text(reason),
             (pg_sys::TIMESTAMPTZOID, keep_until.into_datum()),
         ],
@@ -94,7 +94,7 @@ pub fn revoke_and_tell(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: 
     if revoked {
         invalidation::record(Event::Token {
             jti: jti.to_owned(),
-            user_id: claims.user.clone().into_owned(),
+            user_id: claims.user.as_deref().unwrap_or_default().to_owned(),
             exp: claims.expires_at.0.div_euclid(1_000_000),
         });
     }

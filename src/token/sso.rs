@@ -51,6 +51,11 @@ fn exchange_sso_token(
         let signed = verify_signature(token.ok_or(Refusal::Malformed)?, now)?;
         let claims = signed.verify_claims(Purpose::Named(TYP), now)?;
         let session = signed.verify_session(&claims, now)?;
+        let user_id = session
+            .user_id
+            .as_deref()
+            .or(claims.user.as_deref())
+            .ok_or(Refusal::MissingClaim)?;
         let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
         let Signed { issuer, .. } = &signed;
         if !revoke(issuer, &claims, jti, "sso_exchange") {
@@ -66,7 +71,7 @@ fn exchange_sso_token(
             &[
                 text(jose::fingerprint(&handoff)),
                 text(issuer.rules.issuer.as_str()),
-                text(session.user_id.as_deref().unwrap_or(&claims.user)),
+                text(user_id),
                 (pg_sys::INT8OID, session.current_version.into_datum()),
                 (pg_sys::TIMESTAMPTZOID, clock::to_timestamptz(issued_at).into_datum()),
                 text(target_app),

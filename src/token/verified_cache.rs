@@ -79,11 +79,10 @@ impl VerifiedToken {
     }
 
     /// Whose token it is: as the id column prints it, where a users row was read.
-    pub fn user_id(&self) -> String {
-        self.session_user
-            .borrow()
-            .clone()
-            .unwrap_or_else(|| self.claims.user.clone().into_owned())
+    /// None for nobody's.
+    pub fn user_id(&self) -> Option<String> {
+        let read = self.session_user.borrow().clone();
+        read.or_else(|| self.claims.user.as_deref().map(str::to_owned))
     }
 
     /// The session that it is of; None where it is of none kept here.

@@ -66,7 +66,9 @@ impl Signed<'_> {
 pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> Result<Session> {
     revocation::refuse_revoked(issuer, claims)?;
     let mut session = session::verify(&issuer.rules, claims)?;
-    let user_id = session.user_id.as_deref().unwrap_or(&claims.user);
-    session.until = login::refuse_ended(issuer, claims, user_id, now)?;
+    // Nobody has no sessions.
+    if let Some(user_id) = session.user_id.as_deref().or(claims.user.as_deref()) {
+        session.until = login::refuse_ended(issuer, claims, user_id, now)?;
+    }
     Ok(session)
 }

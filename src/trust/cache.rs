@@ -226,6 +226,7 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
         token_types: row
             .get::<Vec<String>>(c"token_types")
             .map_or_else(TokenTypes::default, |types| TokenTypes::new(&types)),
+        require_user: row.get(c"require_user").unwrap_or(true),
         numeric_subject: row.get(c"numeric_subject").unwrap_or(false),
         require_session_version: row.required(c"require_session_version"),
         leeway_micros: micros(c"leeway"),

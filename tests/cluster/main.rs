@@ -44,6 +44,7 @@ mod refresh;
 mod refresh_levels;
 mod relay;
 mod restore;
+mod rows;
 mod secrecy;
 mod secrets_at_rest;
 mod secrets_in_plans;

@@ -1,5 +1,6 @@
 //! A cluster: its life, and connections to it.
 
+use std::env;
 use std::fs;
 use std::mem::forget;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,10 @@ impl Setup {
             ("shared_buffers", "32MB"),
             ("log_line_prefix", "%m [%p] %d %u "),
         ]);
+        // To see what only happens where the server logs everything.
+        if let Ok(level) = env::var("AUTH_EXT_LOG") {
+            cluster.configure(&[("log_min_messages", &level)]);
+        }
         for (name, value) in &self.settings {
             cluster.configure(&[(name, value)]);
         }
