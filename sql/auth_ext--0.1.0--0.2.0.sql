@@ -825,6 +825,20 @@ CREATE OR REPLACE FUNCTION auth.health(
 COMMENT ON FUNCTION auth.health() IS
     'One row for monitoring: notifications, relay, log, attached tables, keys, and what a restore left out. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
+CREATE OR REPLACE FUNCTION auth.statistics(
+    OUT name text,
+    OUT reason text,
+    OUT total bigint
+) RETURNS SETOF record
+    LANGUAGE c ROWS 70 AS 'MODULE_PATHNAME', 'statistics_wrapper';
+COMMENT ON FUNCTION auth.statistics() IS
+    'What happened in this database since the server''s start or reset_statistics(): verified, refused (by reason), api_key_verified, api_key_refused, issued, cache_hit, whether or not the transaction committed; bumped and event (by kind) when it did. Needs the preloaded library.';
+
+CREATE OR REPLACE FUNCTION auth.reset_statistics() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
+COMMENT ON FUNCTION auth.reset_statistics() IS
+    'Counting begins anew with 0, for this database.';
+
 CREATE OR REPLACE FUNCTION auth.refuse_writer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'refuse_writer_wrapper';
 COMMENT ON FUNCTION auth.refuse_writer() IS
@@ -1081,7 +1095,7 @@ CREATE FUNCTION auth.update_privileges() RETURNS void
 AS $$
 DECLARE
     before constant jsonb := current_setting('auth_ext_update.privileges');
-    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.my_sessions()", "EXECUTE", "PUBLIC"], ["auth.end_my_session(text)", "EXECUTE", "PUBLIC"], ["auth.end_my_other_sessions()", "EXECUTE", "PUBLIC"], ["auth.user_id_bigint()", "EXECUTE", "PUBLIC"], ["auth.roles()", "EXECUTE", "PUBLIC"], ["auth.try_authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.require_recent(interval, text)", "EXECUTE", "PUBLIC"], ["auth.health()", "EXECUTE", "pg_monitor"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.sessions", "SELECT", "pg_database_owner"], ["auth.session_issuers", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
+    fresh_install constant jsonb := '[["auth.verify_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.check_jwt(text, jsonb)", "EXECUTE", "PUBLIC"], ["auth.verify_jwt_claims(text)", "EXECUTE", "PUBLIC"], ["auth.decode_jwt(text)", "EXECUTE", "PUBLIC"], ["auth.api_key_fingerprint(text)", "EXECUTE", "PUBLIC"], ["auth.jwks(text)", "EXECUTE", "PUBLIC"], ["auth.authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.authenticate_api_key(text, text)", "EXECUTE", "PUBLIC"], ["auth.logout()", "EXECUTE", "PUBLIC"], ["auth.user_id()", "EXECUTE", "PUBLIC"], ["auth.uid()", "EXECUTE", "PUBLIC"], ["auth.jwt()", "EXECUTE", "PUBLIC"], ["auth.claim(text)", "EXECUTE", "PUBLIC"], ["auth.role()", "EXECUTE", "PUBLIC"], ["auth.require_user()", "EXECUTE", "PUBLIC"], ["auth.pre_request()", "EXECUTE", "PUBLIC"], ["auth.my_sessions()", "EXECUTE", "PUBLIC"], ["auth.end_my_session(text)", "EXECUTE", "PUBLIC"], ["auth.end_my_other_sessions()", "EXECUTE", "PUBLIC"], ["auth.user_id_bigint()", "EXECUTE", "PUBLIC"], ["auth.roles()", "EXECUTE", "PUBLIC"], ["auth.try_authenticate(text, text)", "EXECUTE", "PUBLIC"], ["auth.require_recent(interval, text)", "EXECUTE", "PUBLIC"], ["auth.health()", "EXECUTE", "pg_monitor"], ["auth.statistics()", "EXECUTE", "pg_monitor"], ["auth.issuers", "SELECT", "pg_database_owner"], ["auth.signing_key_store", "SELECT", "pg_database_owner"], ["auth.attached_tables", "SELECT", "pg_database_owner"], ["auth.user_history", "SELECT", "pg_database_owner"], ["auth.user_floor", "SELECT", "pg_database_owner"], ["auth.revoked_tokens", "SELECT", "pg_database_owner"], ["auth.revoking_issuers", "SELECT", "pg_database_owner"], ["auth.sso_handoffs", "SELECT", "pg_database_owner"], ["auth.one_time_tokens", "SELECT", "pg_database_owner"], ["auth.sessions", "SELECT", "pg_database_owner"], ["auth.session_issuers", "SELECT", "pg_database_owner"], ["auth.installation", "SELECT", "pg_database_owner"]]';
     object record;
     command text;
     initial aclitem[];

@@ -371,7 +371,7 @@ GRANT EXECUTE ON FUNCTION
     TO PUBLIC;
 
 -- Whoever watches the server watches this, too: what profile monitoring of grant_access has.
-GRANT EXECUTE ON FUNCTION auth.health() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auth.health(), auth.statistics() TO pg_monitor;
 
 -- pg_dump reads what is dumped as whoever runs it, and locks the rest: the owner of the database needs no more than this.
 GRANT SELECT ON TABLE

@@ -15,6 +15,7 @@ use crate::pg::carrier::Scope;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::one_row::OneRow;
+use crate::statistics;
 
 #[pg_extern(sql = false)]
 fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
@@ -56,8 +57,10 @@ fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb>
     sql(|| {
         let scope = scope::parse(scope)?;
         let attached = api_key::current();
-        let key = key.ok_or(Refusal::UnknownApiKey)?;
-        let found = api_key::verify(attached.api_keys()?, key, clock::now())?;
+        let keys = attached.api_keys()?;
+        let found = (key.ok_or(Refusal::UnknownApiKey.into()))
+            .and_then(|key| api_key::verify(keys, key, clock::now()));
+        let found = statistics::api_key(found)?;
         let credential = Credential::of_key(&found)?;
         let claims = credential.claims();
         enter(scope, credential);
@@ -66,7 +69,10 @@ fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb>
 }
 
 fn of_token(token: Option<&str>) -> Result<Credential> {
-    Credential::of_token(token.ok_or(Refusal::Malformed)?, clock::now())
+    let verified = token
+        .ok_or(Refusal::Malformed.into())
+        .and_then(|token| Credential::of_token(token, clock::now()));
+    statistics::token(verified)
 }
 
 fn enter(scope: Scope, credential: Credential) {

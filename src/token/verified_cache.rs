@@ -17,6 +17,7 @@ use crate::pg::json::Jsonb;
 use crate::pg::local::process_local;
 use crate::pg::snapshot::{self, Moment};
 use crate::settings;
+use crate::statistics::{self, Count};
 use crate::trust::{self, Issuer, Trust};
 
 /// An access token whose signature and claims were good, under the issuers and keys of `trust`.
@@ -55,6 +56,7 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
     let current = seen.filter(|verified| verified.holds_under(&trust, now));
     CACHE.with_borrow_mut(|cache| cache.count(current.is_some()));
     if let Some(verified) = current {
+        statistics::count(Count::CacheHit, 1);
         return Ok(verified);
     }
     let signed = verify_signature(text, now)?;

@@ -55,6 +55,7 @@ mod sessions_paths;
 mod sessions_reborn;
 mod sso;
 mod standby;
+mod statistics;
 mod trust;
 mod trust_jwks;
 mod upgrade;
