@@ -6,13 +6,14 @@ use std::rc::Rc;
 use jose::{Refusal, UnixMicros};
 use serde_json::json;
 
+use super::activity::By;
 use crate::api_key::{self, Found, KeyMark};
 use crate::attach::{self, Bindings};
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
-use crate::token::{self, VerifiedToken};
+use crate::token::{self, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
@@ -122,6 +123,20 @@ impl Credential {
                 .as_ref()
                 .and_then(|verified| verified.user_id()),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
+        }
+    }
+
+    /// By what others can verify it again, and when it ends by the clock.
+    pub fn standing(&self) -> Option<(Option<UnixMicros>, By)> {
+        match self {
+            Self::Token { verified, .. } => {
+                let token = Standing::of(verified.borrow().as_ref()?);
+                Some((Some(UnixMicros(token.expires_at)), By::Token(token)))
+            }
+            Self::Key { mark, last } => {
+                let ends = last.borrow().as_ref()?.expires_at;
+                Some((ends, By::ApiKey(mark.clone())))
+            }
         }
     }
 

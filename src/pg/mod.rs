@@ -33,6 +33,7 @@ pub mod registry;
 pub mod row;
 pub mod scan;
 pub mod shared;
+pub mod slots;
 pub mod snapshot;
 pub mod transaction;
 pub mod trigger_row;

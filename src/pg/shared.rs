@@ -80,7 +80,7 @@ impl<T: Zeroed> Reserve for Area<T> {
 /// AddinShmemInitLock: the same number in 15 to 18.
 const ADDIN_SHMEM_INIT_LOCK: usize = 21;
 
-static AREAS: [&dyn Reserve; 1] = [&super::counters::SETS];
+static AREAS: [&dyn Reserve; 2] = [&super::counters::SETS, &super::slots::SLOTS];
 
 process_local! {
     static NEXT_REQUEST: Cell<pg_sys::shmem_request_hook_type> = const { Cell::new(None) };

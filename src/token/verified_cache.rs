@@ -23,7 +23,8 @@ use crate::trust::{self, Issuer, Trust};
 /// An access token whose signature and claims were good, under the issuers and keys of `trust`.
 pub struct VerifiedToken {
     trust: Rc<Trust>,
-    issuer: Rc<Issuer>,
+    pub(super) issuer: Rc<Issuer>,
+    pub(super) kid: String,
     key_until: Option<UnixMicros>,
     /// Its claims, as the rules read them.
     pub claims: Claims<'static>,
@@ -64,6 +65,7 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
     let verified = Rc::new(VerifiedToken {
         trust,
         issuer: Rc::clone(&signed.issuer),
+        kid: signed.token.kid().to_owned(),
         key_until: signed.token.key_until(),
         claims,
         payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,

@@ -4,6 +4,7 @@
 //! (it restarts, kills or configures it, reads the whole log, or makes roles of fixed names) starts one.
 
 mod access;
+mod activity;
 mod adoption;
 mod api_key_secrecy;
 mod api_keys;
