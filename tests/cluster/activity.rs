@@ -1,5 +1,6 @@
 //! `auth.activity`: who is authenticated on which connection, and `auth.end_connections`.
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -165,5 +166,61 @@ fn an_id_that_is_too_long_is_cut_visibly_and_still_found_whole() {
             a.one::<i64>("SELECT auth.end_connections($1)", &[user]),
             ended
         );
+    }
+}
+
+#[test]
+fn after_the_crash_of_one_connection_nobody_is_listed_who_is_not_there() {
+    let cluster = cluster("activity_crash");
+    let app = App::new(&cluster, "crash");
+    let mut w = app.connect();
+    let token = w.issue("41");
+    let enter = format!("SELECT auth.authenticate('{token}', 'session')");
+    let mut a = app.connect();
+    a.run(&enter);
+    let killed = Command::new("kill")
+        .args(["-9", &pid(&mut a).to_string()])
+        .status();
+    assert!(killed.is_ok_and(|status| status.success()));
+    // The server ends every connection, and starts again by itself.
+    while w.simple_query("SELECT pg_sleep(0.05)").is_ok() {}
+    cluster.wait_until_it_answers();
+    let (mut w, mut b) = (app.connect(), app.connect());
+    assert_eq!(w.one::<i64>("SELECT count(*) FROM auth.activity", &[]), 0);
+    b.run(&enter);
+    let pid = pid(&mut b);
+    assert_eq!(listed(&mut w, pid), "41 session");
+}
+
+#[test]
+fn an_api_key_a_retired_key_and_the_cutoff_of_an_issuer_end_what_is_listed() {
+    let cluster = cluster("activity_ends");
+    let app = App::new(&cluster, "ends");
+    let (mut w, mut a) = (app.connect(), app.connect());
+    w.run(
+        "CREATE TABLE keys (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint REFERENCES users, name text,
+             is_active boolean NOT NULL DEFAULT true, expires_at timestamptz);
+         SELECT auth.attach_api_keys('keys')",
+    );
+    let pid = pid(&mut a);
+    let key: String = w.one("SELECT key FROM auth.create_api_key('41', 'k')", &[]);
+    a.rows("SELECT auth.authenticate_api_key($1, 'session')", &[&key]);
+    assert_eq!(listed(&mut w, pid), "41 session");
+    let kind = "SELECT kind FROM auth.activity";
+    assert_eq!(w.one::<String>(kind, &[]), "api_key");
+    w.run("UPDATE keys SET is_active = false");
+    assert_eq!(listed(&mut w, pid), "");
+    for end in [
+        "UPDATE auth.issuers SET not_before = now() + '1 s'",
+        "UPDATE auth.issuers SET not_before = NULL; SELECT auth.rotate_signing_key();
+         SELECT auth.retire_signing_key(kid) FROM auth.signing_keys WHERE status = 'verifying'",
+    ] {
+        w.run("UPDATE auth.issuers SET not_before = NULL");
+        let token = w.issue("41");
+        a.run(&format!("SELECT auth.authenticate('{token}', 'session')"));
+        assert_eq!(listed(&mut w, pid), "41 session");
+        w.run(end);
+        assert_eq!(listed(&mut w, pid), "", "{end}");
+        assert_eq!(a.one::<Option<String>>("SELECT auth.user_id()", &[]), None);
     }
 }
