@@ -17,12 +17,13 @@ pub const NOBODY: &str = "-";
 
 /// A user's id that is longer is cut where the rest does not fit, either.
 const CUT: usize = 200;
+/// The longest number of microseconds, and a space.
+const SINCE: usize = 21;
 
 #[derive(Serialize, Deserialize)]
 struct Listed {
     kind: Kind,
     user_id: String,
-    since: i64,
     /// When it ends by the clock, in microseconds.
     expires_at: Option<i64>,
     by: By,
@@ -52,6 +53,14 @@ pub fn listed(credential: &Credential) -> String {
     if !preload::is_preloaded() {
         return String::new();
     }
+    match credential.kept_listing(describe) {
+        listed if listed == NOBODY => listed,
+        listed => format!("{} {listed}", clock::now().0),
+    }
+}
+
+/// All but since when, which is the same each time for the same token.
+fn describe(credential: &Credential) -> String {
     let Some((user_id, expires_at, by)) = credential.user_id().and_then(|user_id| {
         let (expires_at, by) = credential.standing()?;
         Some((user_id, expires_at, by))
@@ -64,12 +73,11 @@ pub fn listed(credential: &Credential) -> String {
             By::ApiKey(_) => Kind::ApiKey,
         },
         user_id,
-        since: clock::now().0,
         expires_at: expires_at.map(|time| time.0),
         by,
     };
     let text = serde_json::to_string(&listed).unwrap_or_default();
-    if text.len() <= slots::LONGEST {
+    if text.len() <= slots::LONGEST - SINCE {
         return text;
     }
     listed.by = By::Cut(jose::fingerprint(&listed.user_id));
@@ -83,8 +91,15 @@ pub fn listed(credential: &Credential) -> String {
 
 impl Listed {
     /// None where nobody is authenticated, or the identity is over.
-    fn of(entry: &Entry, now: UnixMicros) -> Result<Option<Self>> {
-        let Ok(listed) = serde_json::from_slice::<Self>(&entry.listed) else {
+    fn of(entry: &Entry, now: UnixMicros) -> Result<Option<(i64, Self)>> {
+        let text = String::from_utf8_lossy(&entry.listed);
+        let parts = text.split_once(' ').and_then(|(since, listed)| {
+            Some((
+                since.parse().ok()?,
+                serde_json::from_str::<Self>(listed).ok()?,
+            ))
+        });
+        let Some((since, listed)) = parts else {
             return Ok(None);
         };
         let verdict = match &listed.by {
@@ -99,7 +114,7 @@ impl Listed {
             },
         };
         match verdict {
-            Ok(()) => Ok(Some(listed)),
+            Ok(()) => Ok(Some((since, listed))),
             // As where the identity is asked for.
             Err(Error::Refused(_) | Error::NotSetUp(..)) => Ok(None),
             Err(error) => Err(error),
@@ -127,15 +142,15 @@ pub struct Active {
     pub expires_at: Option<TimestampWithTimeZone>,
 }
 
-fn entries() -> Result<Vec<(Entry, Listed)>> {
+fn entries() -> Result<Vec<(Entry, i64, Listed)>> {
     if !preload::is_preloaded() {
         return Err(Error::NOT_PRELOADED);
     }
     let now = clock::now();
     let mut found = Vec::new();
     for entry in slots::entries() {
-        if let Some(listed) = Listed::of(&entry, now)? {
-            found.push((entry, listed));
+        if let Some((since, listed)) = Listed::of(&entry, now)? {
+            found.push((entry, since, listed));
         }
     }
     Ok(found)
@@ -143,7 +158,7 @@ fn entries() -> Result<Vec<(Entry, Listed)>> {
 
 /// Who is authenticated on which connection of this database.
 pub fn active() -> Result<Vec<Active>> {
-    let row = |(entry, listed): (Entry, Listed)| {
+    let row = |(entry, since, listed): (Entry, i64, Listed)| {
         let (issuer, token_id, session_id) = match listed.by {
             By::Token(token) => (Some(token.issuer), token.token_id, token.session_id),
             By::ApiKey(_) | By::Cut(_) => (None, None, None),
@@ -162,7 +177,7 @@ pub fn active() -> Result<Vec<Active>> {
             },
             token_id,
             session_id,
-            since: clock::to_timestamptz(UnixMicros(listed.since)),
+            since: clock::to_timestamptz(UnixMicros(since)),
             expires_at: (listed.expires_at).and_then(|end| clock::to_timestamptz(UnixMicros(end))),
         }
     };
@@ -172,7 +187,7 @@ pub fn active() -> Result<Vec<Active>> {
 /// Terminates the connections on which the user is authenticated; how many.
 pub fn end_connections(user_id: &str) -> Result<i64> {
     let ended = (entries()?.iter())
-        .filter(|(entry, listed)| listed.is_of(user_id) && slots::terminate(entry))
+        .filter(|(entry, _, listed)| listed.is_of(user_id) && slots::terminate(entry))
         .count();
     Ok(i64::try_from(ended).unwrap_or(i64::MAX))
 }

@@ -126,6 +126,27 @@ impl Credential {
         }
     }
 
+    /// What `describe` says of it, kept with a token that was verified before.
+    pub fn kept_listing(&self, describe: fn(&Self) -> String) -> String {
+        let Self::Token { verified, .. } = self else {
+            return describe(self);
+        };
+        let verified = verified.borrow();
+        let Some(token) = verified.as_ref() else {
+            return describe(self);
+        };
+        let user = token.user_id();
+        let kept = token.listing.borrow().clone();
+        match kept {
+            Some((of, listing)) if of == user => listing,
+            _ => {
+                let listing = describe(self);
+                token.listing.replace(Some((user, listing.clone())));
+                listing
+            }
+        }
+    }
+
     /// By what others can verify it again, and when it ends by the clock.
     pub fn standing(&self) -> Option<(Option<UnixMicros>, By)> {
         match self {

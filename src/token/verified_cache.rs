@@ -31,6 +31,8 @@ pub struct VerifiedToken {
     /// Its payload, as it was signed.
     pub payload: Jsonb,
     session_user: RefCell<Option<String>>,
+    /// What is listed of it, for the user's id with which that was written.
+    pub listing: RefCell<Option<(Option<String>, String)>>,
     last: RefCell<Option<Answer>>,
 }
 
@@ -70,6 +72,7 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
         claims,
         payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,
         session_user: RefCell::default(),
+        listing: RefCell::default(),
         last: RefCell::default(),
     });
     CACHE.with_borrow_mut(|cache| cache.put(digest, Rc::clone(&verified)));
