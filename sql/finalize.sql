@@ -73,6 +73,11 @@ END
 $$;
 COMMENT ON FUNCTION auth.mark_session_issuer() IS 'Trigger function: remembers the issuers under which a session was ever opened.';
 
+CREATE VIEW auth.activity AS
+SELECT a.pid, a.user_id, a.issuer, a.kind, a.scope, a.token_id, a.session_id, a.since, a.expires_at
+FROM auth.activity() AS a;
+COMMENT ON VIEW auth.activity IS 'Who is authenticated on which connection of this database: at most one row each, the identity that user_id() answers for there. Ended ones are not listed. Needs the preloaded library.';
+
 -- PostgreSQL gives a new partition the row triggers of its parent, but not those of TRUNCATE.
 CREATE EVENT TRIGGER auth_ext_follow_tables ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'CREATE SCHEMA', 'ALTER TABLE')
@@ -371,7 +376,8 @@ GRANT EXECUTE ON FUNCTION
     TO PUBLIC;
 
 -- Whoever watches the server watches this, too: what profile monitoring of grant_access has.
-GRANT EXECUTE ON FUNCTION auth.health() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION auth.health(), auth.statistics(), auth.activity() TO pg_monitor;
+GRANT SELECT ON TABLE auth.activity TO pg_monitor;
 
 -- pg_dump reads what is dumped as whoever runs it, and locks the rest: the owner of the database needs no more than this.
 GRANT SELECT ON TABLE

@@ -586,6 +586,40 @@ CREATE FUNCTION auth.health(
 COMMENT ON FUNCTION auth.health() IS
     'One row for monitoring: notifications, relay, log, attached tables, keys, and what a restore left out. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
+CREATE FUNCTION auth.statistics(
+    OUT name text,
+    OUT reason text,
+    OUT total bigint
+) RETURNS SETOF record
+    LANGUAGE c ROWS 70 AS 'MODULE_PATHNAME', 'statistics_wrapper';
+COMMENT ON FUNCTION auth.statistics() IS
+    'What happened in this database since the server''s start or reset_statistics(): verified, refused (by reason), api_key_verified, api_key_refused, issued, cache_hit, whether or not the transaction committed; bumped and event (by kind) when it did. Needs the preloaded library.';
+
+CREATE FUNCTION auth.activity(
+    OUT pid integer,
+    OUT user_id text,
+    OUT issuer text,
+    OUT kind text,
+    OUT scope text,
+    OUT token_id text,
+    OUT session_id text,
+    OUT since timestamptz,
+    OUT expires_at timestamptz
+) RETURNS SETOF record
+    LANGUAGE c ROWS 100 AS 'MODULE_PATHNAME', 'activity_wrapper';
+COMMENT ON FUNCTION auth.activity() IS
+    'What the view auth.activity shows.';
+
+CREATE FUNCTION auth.end_connections(user_id text) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'end_connections_wrapper';
+COMMENT ON FUNCTION auth.end_connections(text) IS
+    'Terminates the connections of this database on which the user is authenticated, and says how many. Needs the preloaded library.';
+
+CREATE FUNCTION auth.reset_statistics() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
+COMMENT ON FUNCTION auth.reset_statistics() IS
+    'Counting begins anew with 0, for this database.';
+
 CREATE FUNCTION auth.refuse_writer() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'refuse_writer_wrapper';
 COMMENT ON FUNCTION auth.refuse_writer() IS

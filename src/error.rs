@@ -50,6 +50,11 @@ impl Error {
         "a table or function of auth_ext is missing",
         "ALTER EXTENSION auth_ext UPDATE;",
     );
+    /// What is in shared memory is there with the preloaded library only.
+    pub const NOT_PRELOADED: Self = Self::NotSetUp(
+        "auth_ext is not preloaded",
+        "Add auth_ext to shared_preload_libraries and restart the server.",
+    );
     /// No issuer was named and none is the default.
     pub const NO_ISSUER: Self = Self::NotSetUp(
         "no default issuer is set up",

@@ -16,6 +16,7 @@
 //! | [`attach`] | binding an application's table: columns, triggers, ids |
 //! | [`trust`] | issuers and signing keys: tables, functions, the per-backend cache |
 //! | [`invalidation`] | events, collected in a transaction, logged and sent when it commits; the log and its cursor |
+//! | [`statistics`] | what is counted for the operator, in shared memory |
 //! | [`settings`] | every `auth_ext.*` parameter |
 //! | [`pg`] | small safe wrappers around what PostgreSQL offers in C: all unsafe code |
 //! | [`error`] | the one error type, and the one place that turns it into SQLSTATE and DETAIL |
@@ -35,6 +36,7 @@ mod pg;
 mod relay;
 mod session;
 mod settings;
+mod statistics;
 #[cfg(feature = "pg_test")]
 mod tests;
 mod token;
@@ -65,6 +67,9 @@ pub extern "C-unwind" fn _PG_init() {
     pg::boundary::init();
     pg::log_hook::init();
     pg::preload::init();
+    if pg::preload::is_preloaded() {
+        pg::shared::init();
+    }
     relay::init(relay::Prune {
         tables: &operations::PRUNED_TABLES,
         step: operations::prune_some,

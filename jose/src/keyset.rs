@@ -15,7 +15,9 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
-    fn is_live(&self, now: UnixMicros) -> bool {
+    /// Does it verify at that moment?
+    #[must_use]
+    pub fn is_live(&self, now: UnixMicros) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }

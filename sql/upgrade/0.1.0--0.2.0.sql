@@ -279,6 +279,11 @@ CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session
 ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
 
+CREATE VIEW auth.activity AS
+SELECT a.pid, a.user_id, a.issuer, a.kind, a.scope, a.token_id, a.session_id, a.since, a.expires_at
+FROM auth.activity() AS a;
+COMMENT ON VIEW auth.activity IS 'Who is authenticated on which connection of this database: at most one row each, the identity that user_id() answers for there. Ended ones are not listed. Needs the preloaded library.';
+
 -- @privileges
 
 -- health() keeps what the administrator granted on it. Only this grant counts as the extension's own, which pg_dump leaves out.

@@ -240,7 +240,12 @@ fn is_lost_in_bulk(
     ) else {
         return false;
     };
-    old.bigint(version) != new.bigint(version) && new.text_unless_same(old, id).is_none()
+    let is_lost =
+        old.bigint(version) != new.bigint(version) && new.text_unless_same(old, id).is_none();
+    if is_lost {
+        invalidation::record_bump();
+    }
+    is_lost
 }
 
 /// A row of that id was deleted by a transaction that committed between our BEFORE trigger and the
@@ -255,6 +260,9 @@ fn hold_floor(users: &Users, new: &State) -> Result<()> {
 
 fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     let bumped = new.version != old.version;
+    if bumped {
+        invalidation::record_bump();
+    }
     let at_the_end = new.version == users.last_version();
     if !old.active && new.active && !bumped && at_the_end {
         // The tokens of before the deactivation would hold again.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::one_row::OneRow;
+use crate::statistics;
 
 #[pg_extern(sql = false)]
 fn api_key_fingerprint(key: &str) -> String {
@@ -67,9 +68,9 @@ fn verify_api_key(key: Option<&str>) -> OneRow {
     sql(|| {
         let attached = current();
         let keys = attached.api_keys()?;
-        let key = key.ok_or(Refusal::UnknownApiKey)?;
-        let found = verify(keys, key, clock::now())?;
-        Ok(described(OneRow::default(), found))
+        let found = (key.ok_or(Refusal::UnknownApiKey.into()))
+            .and_then(|key| verify(keys, key, clock::now()));
+        Ok(described(OneRow::default(), statistics::api_key(found)?))
     })
 }
 
@@ -86,6 +87,8 @@ fn check_api_key(key: Option<&str>) -> OneRow {
             Ok(found) => refused(check(&found.row, clock::now()))?.err(),
             Err(refusal) => Some(*refusal),
         };
+        // It answers; the refusal counts all the same.
+        let _ = statistics::api_key(reason.map_or(Ok(()), |reason| Err(reason.into())));
         let verdict = OneRow::default()
             .with(c"valid", reason.is_none())
             .with(c"reason", reason.map(Refusal::code));

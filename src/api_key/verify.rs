@@ -23,7 +23,7 @@ pub struct Found {
 }
 
 /// What a key's row is known by without the key.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct KeyMark {
     id: String,
     fingerprint: String,

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use jose::{Refusal, UnixMicros};
 use serde_json::json;
 
+use super::activity::By;
 use crate::api_key::{self, Found, KeyMark};
 use crate::attach::{self, Bindings};
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
-use crate::token::{self, VerifiedToken};
+use crate::token::{self, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
@@ -122,6 +123,41 @@ impl Credential {
                 .as_ref()
                 .and_then(|verified| verified.user_id()),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
+        }
+    }
+
+    /// What `describe` says of it, kept with a token that was verified before.
+    pub fn kept_listing(&self, describe: fn(&Self) -> String) -> String {
+        let Self::Token { verified, .. } = self else {
+            return describe(self);
+        };
+        let verified = verified.borrow();
+        let Some(token) = verified.as_ref() else {
+            return describe(self);
+        };
+        let user = token.user_id();
+        let kept = token.listing.borrow().clone();
+        match kept {
+            Some((of, listing)) if of == user => listing,
+            _ => {
+                let listing = describe(self);
+                token.listing.replace(Some((user, listing.clone())));
+                listing
+            }
+        }
+    }
+
+    /// By what others can verify it again, and when it ends by the clock.
+    pub fn standing(&self) -> Option<(Option<UnixMicros>, By)> {
+        match self {
+            Self::Token { verified, .. } => {
+                let token = Standing::of(verified.borrow().as_ref()?);
+                Some((Some(UnixMicros(token.expires_at)), By::Token(token)))
+            }
+            Self::Key { mark, last } => {
+                let ends = last.borrow().as_ref()?.expires_at;
+                Some((ends, By::ApiKey(mark.clone())))
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! The SQL functions of the identity. Declared in `sql/functions.sql`.
 
 use jose::Refusal;
-use pgrx::datum::{Interval, Uuid};
+use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
+use super::activity;
 use super::credential::Credential;
 use super::request::{self, Outcome};
 use super::scope;
@@ -15,6 +16,7 @@ use crate::pg::carrier::Scope;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::one_row::OneRow;
+use crate::statistics;
 
 #[pg_extern(sql = false)]
 fn authenticate(token: Option<&str>, scope: Option<&str>) -> Option<Jsonb> {
@@ -56,8 +58,10 @@ fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb>
     sql(|| {
         let scope = scope::parse(scope)?;
         let attached = api_key::current();
-        let key = key.ok_or(Refusal::UnknownApiKey)?;
-        let found = api_key::verify(attached.api_keys()?, key, clock::now())?;
+        let keys = attached.api_keys()?;
+        let found = (key.ok_or(Refusal::UnknownApiKey.into()))
+            .and_then(|key| api_key::verify(keys, key, clock::now()));
+        let found = statistics::api_key(found)?;
         let credential = Credential::of_key(&found)?;
         let claims = credential.claims();
         enter(scope, credential);
@@ -66,7 +70,10 @@ fn authenticate_api_key(key: Option<&str>, scope: Option<&str>) -> Option<Jsonb>
 }
 
 fn of_token(token: Option<&str>) -> Result<Credential> {
-    Credential::of_token(token.ok_or(Refusal::Malformed)?, clock::now())
+    let verified = token
+        .ok_or(Refusal::Malformed.into())
+        .and_then(|token| Credential::of_token(token, clock::now()));
+    statistics::token(verified)
 }
 
 fn enter(scope: Scope, credential: Credential) {
@@ -157,5 +164,46 @@ fn require_recent(max_age: Option<Interval>, claim: Option<&str>) -> String {
             Some(identity) if identity.is_recent(claim, max_age, clock::now()) => Ok(user),
             _ => Err(Refusal::NotRecent.into()),
         }
+    })
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "pgrx reads the columns here")]
+fn activity() -> TableIterator<
+    'static,
+    (
+        name!(pid, i32),
+        name!(user_id, String),
+        name!(issuer, Option<String>),
+        name!(kind, String),
+        name!(scope, String),
+        name!(token_id, Option<String>),
+        name!(session_id, Option<String>),
+        name!(since, Option<TimestampWithTimeZone>),
+        name!(expires_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    let active = sql(activity::active);
+    TableIterator::new(active.into_iter().map(|row| {
+        (
+            row.pid,
+            row.user_id,
+            row.issuer,
+            row.kind.to_owned(),
+            row.scope.to_owned(),
+            row.token_id,
+            row.session_id,
+            row.since,
+            row.expires_at,
+        )
+    }))
+}
+
+#[pg_extern(sql = false)]
+fn end_connections(user_id: Option<&str>) -> i64 {
+    sql(|| {
+        let user_id =
+            user_id.ok_or_else(|| Error::Argument("user_id must not be NULL".to_owned()))?;
+        activity::end_connections(user_id)
     })
 }

@@ -3,6 +3,7 @@
 //! [`scope`] keeps the credential where PostgreSQL itself carries it; [`credential`] says whether it still holds, asked anew by
 //! each statement. ([`planner`](crate::pg::planner) makes a policy ask once a statement and not once a row.)
 
+mod activity;
 mod credential;
 mod functions;
 mod request;

@@ -8,6 +8,7 @@ use super::scope;
 use crate::error::{Error, Result};
 use crate::pg::carrier::Scope;
 use crate::pg::{clock, parameter};
+use crate::statistics;
 
 /// What became of a request's token.
 pub enum Outcome {
@@ -21,12 +22,12 @@ pub enum Outcome {
 /// session has.
 pub fn authenticate() -> Result<Outcome> {
     scope::enter_nobody();
-    let token = match bearer_token() {
-        Ok(Some(token)) => token,
+    let verified = match bearer_token() {
+        Ok(Some(token)) => Credential::of_token(&token, clock::now()),
         Ok(None) => return Ok(Outcome::Accepted),
-        Err(refusal) => return Ok(Outcome::Refused(refusal)),
+        Err(refusal) => Err(refusal.into()),
     };
-    match Credential::of_token(&token, clock::now()) {
+    match statistics::token(verified) {
         Ok(credential) => {
             scope::enter(Scope::Transaction, credential);
             Ok(Outcome::Accepted)

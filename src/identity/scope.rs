@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use super::activity;
 use super::credential::Credential;
 use crate::error::{Error, Result};
 use crate::pg::boundary;
@@ -43,7 +44,7 @@ pub fn parse(scope: Option<&str>) -> Result<Scope> {
 
 /// Makes a credential that was just verified the identity.
 pub fn enter(scope: Scope, credential: Credential) {
-    carrier::set(scope, &credential.to_text());
+    carrier::set(scope, &activity::listed(&credential), &credential.to_text());
     // A session's is hidden while the transaction has one of its own.
     let hidden = scope == Scope::Session && !carrier::get(Scope::Transaction).is_empty();
     if !hidden {
@@ -76,14 +77,14 @@ pub fn enter_nobody_in(scope: Scope) {
 
 /// Nobody is authenticated for the rest of the transaction.
 pub fn enter_nobody() {
-    carrier::set(Scope::Transaction, NOBODY);
+    carrier::set(Scope::Transaction, activity::NOBODY, NOBODY);
 }
 
 /// Ends both identities.
 pub fn leave() {
     for scope in [Scope::Transaction, Scope::Session] {
         if !carrier::get(scope).is_empty() {
-            carrier::set(scope, "");
+            carrier::set(scope, "", "");
         }
     }
 }

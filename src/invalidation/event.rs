@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::statistics::Kind;
+
 /// The channel of every event.
 pub const CHANNEL: &str = "auth_invalidation";
 
@@ -92,5 +94,23 @@ impl Event {
             .ok()
             .filter(|payload| payload.len() <= MAX_PAYLOAD)
             .unwrap_or_else(|| FLUSH.to_owned())
+    }
+
+    /// What it is, and its payload.
+    pub fn told(&self) -> (Kind, String) {
+        let payload = self.payload();
+        let is_flush = payload == FLUSH;
+        (if is_flush { Kind::Flush } else { self.kind() }, payload)
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::User { .. } => Kind::User,
+            Self::ApiKey { .. } => Kind::ApiKey,
+            Self::Token { .. } => Kind::Token,
+            Self::Session { .. } => Kind::Session,
+            Self::Issuer { .. } => Kind::Issuer,
+            Self::Flush => Kind::Flush,
+        }
     }
 }

@@ -13,11 +13,12 @@ use pgrx::{
     PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback,
 };
 
-use super::event::{CHANNEL, Event, FLUSH};
+use super::event::{CHANNEL, Event};
 use super::log;
 use crate::pg::local::process_local;
-use crate::pg::{notify, transaction};
+use crate::pg::{notify, preload, transaction};
 use crate::settings::{self, Notify};
+use crate::statistics::{self, Count, Kind};
 
 #[derive(Default)]
 struct Pending {
@@ -26,6 +27,10 @@ struct Pending {
     /// How many of them are users'.
     users: usize,
     bulk: Option<Bulk>,
+    /// How many versions were raised, with the subtransaction in which.
+    bumped: Vec<(pg_sys::SubTransactionId, u64)>,
+    /// What the events became, once they are written.
+    told: Vec<Kind>,
     /// Is there something for the relay?
     wakes: bool,
 }
@@ -98,6 +103,19 @@ pub fn record_user(event: Event, next_version: i64) -> bool {
     })
 }
 
+/// Counts a version that was raised, when the transaction commits.
+pub fn record_bump() {
+    if !preload::is_preloaded() {
+        return;
+    }
+    register();
+    let now = transaction::current_subtransaction();
+    PENDING.with_borrow_mut(|pending| match pending.bumped.last_mut() {
+        Some((subtransaction, times)) if *subtransaction == now => *times += 1,
+        _ => pending.bumped.push((now, 1)),
+    });
+}
+
 /// The version that no new row starts below, because of this transaction's own bulk deletions.
 pub fn bulk_version_floor() -> i64 {
     PENDING.with_borrow(|pending| pending.bulk.as_ref().map_or(0, |bulk| bulk.version_floor))
@@ -130,6 +148,8 @@ impl Pending {
             .iter()
             .filter(|(_, event)| matches!(event, Event::User { .. }))
             .count();
+        self.bumped
+            .retain(|(subtransaction, _)| *subtransaction < aborted);
         self.bulk.take_if(|bulk| bulk.subtransaction >= aborted);
     }
 }
@@ -143,16 +163,20 @@ fn register() {
     // Postgres cannot PREPARE a transaction that notifies; ours must not break one that bumps.
     register_xact_callback(PgXactCallbackEvent::PrePrepare, || deliver(false));
     register_xact_callback(PgXactCallbackEvent::Abort, clear);
-    register_xact_callback(PgXactCallbackEvent::Commit, wake_relay);
-    // COMMIT PREPARED wakes nobody: the worker waits for it.
-    register_xact_callback(PgXactCallbackEvent::Prepare, wake_relay);
+    register_xact_callback(PgXactCallbackEvent::Commit, committed);
+    // COMMIT PREPARED wakes nobody and counts nothing: the worker waits for it.
+    register_xact_callback(PgXactCallbackEvent::Prepare, committed);
     register_subxact_callback(PgSubXactCallbackEvent::AbortSub, |aborted, _parent| {
         PENDING.with_borrow_mut(|pending| pending.forget(aborted));
     });
 }
 
-fn wake_relay() {
-    if PENDING.take().wakes
+fn committed() {
+    let pending = PENDING.take();
+    let bumped = pending.bumped.iter().map(|(_, times)| times).sum();
+    statistics::count(Count::Bumped, bumped);
+    pending.told.into_iter().for_each(statistics::count_event);
+    if pending.wakes
         && let Some(ends) = ENDS.get()
     {
         (ends.wake)();
@@ -172,16 +196,17 @@ fn deliver(may_notify: bool) {
     {
         (ends.settle_bulk)(bulk.version_floor);
     }
-    let payloads: Vec<String> =
+    let told: Vec<(Kind, String)> =
         if bulk.is_some() || events.iter().any(|(_, event)| *event == Event::Flush) {
-            vec![FLUSH.to_owned()]
+            vec![Event::Flush.told()]
         } else {
             // One of a kind is enough, as NOTIFY itself has it.
             let mut known = HashSet::new();
-            let mut payloads: Vec<_> = events.iter().map(|(_, event)| event.payload()).collect();
-            payloads.retain(|payload| known.insert(payload.clone()));
-            payloads
+            let mut told: Vec<_> = events.iter().map(|(_, event)| event.told()).collect();
+            told.retain(|(_, payload)| known.insert(payload.clone()));
+            told
         };
+    let (kinds, payloads): (Vec<Kind>, Vec<String>) = told.into_iter().unzip();
     if payloads.is_empty() {
         return;
     }
@@ -191,7 +216,10 @@ fn deliver(may_notify: bool) {
     }
     let way = settings::notify();
     log::write(&payloads, way == Notify::relay);
-    PENDING.with_borrow_mut(|pending| pending.wakes = way == Notify::relay);
+    PENDING.with_borrow_mut(|pending| {
+        pending.wakes = way == Notify::relay;
+        pending.told = kinds;
+    });
     if settings::logical_messages() {
         log::emit(&payloads);
     }

@@ -12,6 +12,7 @@ use crate::pg::one_row::OneRow;
 use crate::pg::wal;
 use crate::relay;
 use crate::settings;
+use crate::statistics;
 use crate::token;
 
 #[pg_extern(sql = false)]
@@ -48,6 +49,23 @@ fn health() -> OneRow {
             .with(c"restore_lacks", tables.restore_lacks)
             .with(c"launcher_pid", relay::launcher()))
     })
+}
+
+#[pg_extern(sql = false)]
+fn statistics() -> TableIterator<
+    'static,
+    (
+        name!(name, String),
+        name!(reason, Option<String>),
+        name!(total, i64),
+    ),
+> {
+    TableIterator::new(sql(statistics::lines))
+}
+
+#[pg_extern(sql = false)]
+fn reset_statistics() {
+    sql(statistics::reset);
 }
 
 /// A caller's transaction holds what it removes: it ends after a while.

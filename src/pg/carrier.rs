@@ -7,10 +7,11 @@ use std::cell::Cell;
 use std::ffi::CString;
 
 use super::local::process_local;
+use super::slots;
 use pgrx::prelude::*;
 
 /// Which value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Ends with the transaction.
     Transaction,
@@ -53,7 +54,14 @@ pub fn init() {
         | pg_sys::GUC_SUPERUSER_ONLY
         | pg_sys::GUC_DISALLOW_IN_FILE
         | pg_sys::GUC_DISALLOW_IN_AUTO_FILE) as c_int;
-    for scope in [Scope::Transaction, Scope::Session] {
+    let assigns: [(
+        Scope,
+        unsafe extern "C-unwind" fn(*const c_char, *mut c_void),
+    ); 2] = [
+        (Scope::Transaction, assign_transaction),
+        (Scope::Session, assign_session),
+    ];
+    for (scope, assign) in assigns {
         // SAFETY: called from _PG_init; names and texts are NUL-terminated and static, as is the variable.
         unsafe {
             pg_sys::DefineCustomStringVariable(
@@ -80,17 +88,35 @@ pub fn generation() -> u64 {
 /// The value; empty when there is none.
 pub fn get(scope: Scope) -> String {
     let value = scope.variable().load(Relaxed);
-    if value.is_null() {
-        return String::new();
-    }
     // SAFETY: PostgreSQL keeps a NUL-terminated string there, until it assigns another.
-    unsafe { CStr::from_ptr(value) }
-        .to_string_lossy()
-        .into_owned()
+    let (_, value) = unsafe { parts(value) };
+    String::from_utf8_lossy(value).into_owned()
 }
 
-/// Sets the value, without NUL: until the transaction ends, or for the session if it commits.
-pub fn set(scope: Scope, value: &str) {
+/// Parts what is carried: the value is behind what is listed of it, and that behind its length.
+///
+/// # Safety
+/// `carried` is NULL or NUL-terminated, for as long as the parts are used.
+unsafe fn parts<'c>(carried: *const c_char) -> (&'c [u8], &'c [u8]) {
+    if carried.is_null() {
+        return (&[], &[]);
+    }
+    // SAFETY: NUL-terminated.
+    let carried = unsafe { CStr::from_ptr(carried) }.to_bytes();
+    let digits = carried.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (length, rest) = carried.split_at(digits);
+    let length = (length.iter()).fold(0_usize, |n, digit| {
+        n.saturating_mul(10)
+            .saturating_add(usize::from(digit - b'0'))
+    });
+    rest.get(1..)
+        .and_then(|rest| rest.split_at_checked(length))
+        .unwrap_or((&[], &[]))
+}
+
+/// Sets the value, without NUL: until the transaction ends, or for the session if it commits. `listed` is what the
+/// server's list of connections says meanwhile, whatever becomes of the transaction.
+pub fn set(scope: Scope, listed: &str, value: &str) {
     struct Setting;
     impl Drop for Setting {
         fn drop(&mut self) {
@@ -101,7 +127,12 @@ pub fn set(scope: Scope, value: &str) {
         Scope::Transaction => pg_sys::GucAction::GUC_ACTION_LOCAL,
         Scope::Session => pg_sys::GucAction::GUC_ACTION_SET,
     };
-    let value = CString::new(value).unwrap_or_default();
+    let carried = if value.is_empty() {
+        String::new()
+    } else {
+        format!("{} {listed}{value}", listed.len())
+    };
+    let value = CString::new(carried).unwrap_or_default();
     SETTING.set(true);
     let _setting = Setting;
     // SAFETY: inside a transaction; name and value are NUL-terminated.
@@ -130,8 +161,23 @@ unsafe extern "C-unwind" fn check(
     empty || worker || SETTING.get()
 }
 
-unsafe extern "C-unwind" fn assign(_value: *const c_char, _extra: *mut c_void) {
+unsafe extern "C-unwind" fn assign_transaction(value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: PostgreSQL's new value.
+    unsafe { assigned(Scope::Transaction, value) };
+}
+
+unsafe extern "C-unwind" fn assign_session(value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: PostgreSQL's new value.
+    unsafe { assigned(Scope::Session, value) };
+}
+
+/// # Safety
+/// `value` is NULL or NUL-terminated. Must not fail: also called while a transaction is aborted.
+unsafe fn assigned(scope: Scope, value: *const c_char) {
     GENERATION.set(GENERATION.get().wrapping_add(1));
+    // SAFETY: as the caller's.
+    let (listed, _) = unsafe { parts(value) };
+    slots::write(scope, listed);
 }
 
 unsafe extern "C-unwind" fn show() -> *const c_char {

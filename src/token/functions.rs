@@ -15,14 +15,18 @@ use crate::pg::boundary::sql;
 use crate::pg::clock;
 use crate::pg::json::{JsonText, Jsonb};
 use crate::pg::one_row::OneRow;
+use crate::statistics;
 
 #[pg_extern(sql = false)]
 fn verify_jwt(token: &str) -> Jsonb {
     sql(|| {
         let now = clock::now();
-        let verified = verified_cache::verify_claims(token, now)?;
-        verified.verify_session(now)?;
-        Ok(verified.payload.clone())
+        let verify = || {
+            let verified = verified_cache::verify_claims(token, now)?;
+            verified.verify_session(now)?;
+            Ok(verified.payload.clone())
+        };
+        statistics::token(verify())
     })
 }
 
@@ -57,6 +61,8 @@ fn check_jwt(token: Option<&str>, device: Option<JsonText>) -> OneRow {
                 ..Report::default()
             },
         };
+        // It answers; the refusal counts all the same.
+        let _ = statistics::token(report.reason.map_or(Ok(()), |reason| Err(reason.into())));
         Ok(OneRow::default()
             .with(c"valid", report.reason.is_none())
             .with(c"reason", report.reason.map(Refusal::code))

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::accounts;
 use crate::error::{Error, Result, quoted};
 use crate::settings;
+use crate::statistics::{self, Count};
 use crate::trust::{self, ActiveKey, Issuer};
 
 /// What the caller of `issue_jwt` asked for.
@@ -84,7 +85,9 @@ pub fn access_token(issuer: &Issuer, token: &AccessToken<'_>, now: UnixMicros) -
             "the issuer's row would refuse the token: {refusal}"
         )));
     }
-    signed(&key, typ, &payload)
+    let token = signed(&key, typ, &payload)?;
+    statistics::count(Count::Issued, 1);
+    Ok(token)
 }
 
 /// Makes and signs a token of another purpose, which its `typ` names, without further claims.

@@ -8,10 +8,12 @@ mod report;
 mod revocation;
 mod session;
 mod sso;
+mod standing;
 mod verified_cache;
 mod verify;
 
 pub use functions::device_hash;
 pub use issue::{AccessToken, Subject, access_token, subject};
 pub use session::verify_user;
+pub use standing::Standing;
 pub use verified_cache::{VerifiedToken, cache_statistics, verify_claims};

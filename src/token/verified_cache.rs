@@ -17,18 +17,22 @@ use crate::pg::json::Jsonb;
 use crate::pg::local::process_local;
 use crate::pg::snapshot::{self, Moment};
 use crate::settings;
+use crate::statistics::{self, Count};
 use crate::trust::{self, Issuer, Trust};
 
 /// An access token whose signature and claims were good, under the issuers and keys of `trust`.
 pub struct VerifiedToken {
     trust: Rc<Trust>,
-    issuer: Rc<Issuer>,
+    pub(super) issuer: Rc<Issuer>,
+    pub(super) kid: String,
     key_until: Option<UnixMicros>,
     /// Its claims, as the rules read them.
     pub claims: Claims<'static>,
     /// Its payload, as it was signed.
     pub payload: Jsonb,
     session_user: RefCell<Option<String>>,
+    /// What is listed of it, for the user's id with which that was written.
+    pub listing: RefCell<Option<(Option<String>, String)>>,
     last: RefCell<Option<Answer>>,
 }
 
@@ -55,6 +59,7 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
     let current = seen.filter(|verified| verified.holds_under(&trust, now));
     CACHE.with_borrow_mut(|cache| cache.count(current.is_some()));
     if let Some(verified) = current {
+        statistics::count(Count::CacheHit, 1);
         return Ok(verified);
     }
     let signed = verify_signature(text, now)?;
@@ -62,10 +67,12 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
     let verified = Rc::new(VerifiedToken {
         trust,
         issuer: Rc::clone(&signed.issuer),
+        kid: signed.token.kid().to_owned(),
         key_until: signed.token.key_until(),
         claims,
         payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,
         session_user: RefCell::default(),
+        listing: RefCell::default(),
         last: RefCell::default(),
     });
     CACHE.with_borrow_mut(|cache| cache.put(digest, Rc::clone(&verified)));

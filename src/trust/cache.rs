@@ -190,6 +190,12 @@ impl Issuer {
         })
     }
 
+    /// Does a key of that id verify now?
+    pub fn has_live_key(&self, kid: &str, now: UnixMicros) -> bool {
+        let mut keys = self.keys.keys().iter();
+        keys.any(|key| key.kid == kid && key.is_live(now))
+    }
+
     /// The key that signs now; 55000 when there is none.
     pub fn active_key(&self) -> Result<Rc<ActiveKey>> {
         if self.active.get().is_none() {

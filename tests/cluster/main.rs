@@ -4,6 +4,7 @@
 //! (it restarts, kills or configures it, reads the whole log, or makes roles of fixed names) starts one.
 
 mod access;
+mod activity;
 mod adoption;
 mod api_key_secrecy;
 mod api_keys;
@@ -55,6 +56,7 @@ mod sessions_paths;
 mod sessions_reborn;
 mod sso;
 mod standby;
+mod statistics;
 mod trust;
 mod trust_jwks;
 mod upgrade;

@@ -1,0 +1,193 @@
+//! Who is authenticated on which connection: what a backend says of itself, and who reads it.
+
+use jose::{Refusal, UnixMicros};
+use pgrx::datum::TimestampWithTimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::credential::Credential;
+use crate::api_key::{self, KeyMark};
+use crate::error::{Error, Result};
+use crate::pg::carrier::Scope;
+use crate::pg::slots::{self, Entry};
+use crate::pg::{clock, preload};
+use crate::token::Standing;
+
+/// What is listed of a transaction without an identity, which hides the session's.
+pub const NOBODY: &str = "-";
+
+/// A user's id that is longer is cut where the rest does not fit, either.
+const CUT: usize = 200;
+/// The longest number of microseconds, and a space.
+const SINCE: usize = 21;
+
+#[derive(Serialize, Deserialize)]
+struct Listed {
+    kind: Kind,
+    user_id: String,
+    /// When it ends by the clock, in microseconds.
+    expires_at: Option<i64>,
+    by: By,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Token,
+    ApiKey,
+}
+
+/// What it can be verified again by.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// A token.
+    Token(Standing),
+    /// An API key.
+    ApiKey(KeyMark),
+    /// Too long to be listed, as is the user's id perhaps, of which this is the SHA-256.
+    Cut(String),
+}
+
+/// What is listed of a credential that holds now.
+pub fn listed(credential: &Credential) -> String {
+    if !preload::is_preloaded() {
+        return String::new();
+    }
+    match credential.kept_listing(describe) {
+        listed if listed == NOBODY => listed,
+        listed => format!("{} {listed}", clock::now().0),
+    }
+}
+
+/// All but since when, which is the same each time for the same token.
+fn describe(credential: &Credential) -> String {
+    let Some((user_id, expires_at, by)) = credential.user_id().and_then(|user_id| {
+        let (expires_at, by) = credential.standing()?;
+        Some((user_id, expires_at, by))
+    }) else {
+        return NOBODY.to_owned();
+    };
+    let mut listed = Listed {
+        kind: match &by {
+            By::Token(_) | By::Cut(_) => Kind::Token,
+            By::ApiKey(_) => Kind::ApiKey,
+        },
+        user_id,
+        expires_at: expires_at.map(|time| time.0),
+        by,
+    };
+    let text = serde_json::to_string(&listed).unwrap_or_default();
+    if text.len() <= slots::LONGEST - SINCE {
+        return text;
+    }
+    listed.by = By::Cut(jose::fingerprint(&listed.user_id));
+    if listed.user_id.len() > CUT {
+        let end = listed.user_id.floor_char_boundary(CUT);
+        listed.user_id.truncate(end);
+        listed.user_id.push('…');
+    }
+    serde_json::to_string(&listed).unwrap_or_default()
+}
+
+impl Listed {
+    /// None where nobody is authenticated, or the identity is over.
+    fn of(entry: &Entry, now: UnixMicros) -> Result<Option<(i64, Self)>> {
+        let text = String::from_utf8_lossy(&entry.listed);
+        let parts = text.split_once(' ').and_then(|(since, listed)| {
+            Some((
+                since.parse().ok()?,
+                serde_json::from_str::<Self>(listed).ok()?,
+            ))
+        });
+        let Some((since, listed)) = parts else {
+            return Ok(None);
+        };
+        let verdict = match &listed.by {
+            By::Token(standing) => standing.verify(now),
+            By::ApiKey(mark) => api_key::current()
+                .api_keys()
+                .and_then(|keys| api_key::verify_again(keys, mark, now))
+                .map(|_| ()),
+            By::Cut(_) => match listed.expires_at {
+                Some(end) if end <= now.0 => Err(Refusal::Expired.into()),
+                _ => Ok(()),
+            },
+        };
+        match verdict {
+            Ok(()) => Ok(Some((since, listed))),
+            // As where the identity is asked for.
+            Err(Error::Refused(_) | Error::NotSetUp(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_of(&self, user_id: &str) -> bool {
+        match &self.by {
+            By::Cut(hash) => *hash == jose::fingerprint(user_id),
+            _ => self.user_id == user_id,
+        }
+    }
+}
+
+/// A row of `auth.activity`.
+pub struct Active {
+    pub pid: i32,
+    pub user_id: String,
+    pub issuer: Option<String>,
+    pub kind: &'static str,
+    pub scope: &'static str,
+    pub token_id: Option<String>,
+    pub session_id: Option<String>,
+    pub since: Option<TimestampWithTimeZone>,
+    pub expires_at: Option<TimestampWithTimeZone>,
+}
+
+fn entries() -> Result<Vec<(Entry, i64, Listed)>> {
+    if !preload::is_preloaded() {
+        return Err(Error::NOT_PRELOADED);
+    }
+    let now = clock::now();
+    let mut found = Vec::new();
+    for entry in slots::entries() {
+        if let Some((since, listed)) = Listed::of(&entry, now)? {
+            found.push((entry, since, listed));
+        }
+    }
+    Ok(found)
+}
+
+/// Who is authenticated on which connection of this database.
+pub fn active() -> Result<Vec<Active>> {
+    let row = |(entry, since, listed): (Entry, i64, Listed)| {
+        let (issuer, token_id, session_id) = match listed.by {
+            By::Token(token) => (Some(token.issuer), token.token_id, token.session_id),
+            By::ApiKey(_) | By::Cut(_) => (None, None, None),
+        };
+        Active {
+            pid: entry.pid,
+            user_id: listed.user_id,
+            issuer,
+            kind: match listed.kind {
+                Kind::Token => "token",
+                Kind::ApiKey => "api_key",
+            },
+            scope: match entry.scope {
+                Scope::Transaction => "transaction",
+                Scope::Session => "session",
+            },
+            token_id,
+            session_id,
+            since: clock::to_timestamptz(UnixMicros(since)),
+            expires_at: (listed.expires_at).and_then(|end| clock::to_timestamptz(UnixMicros(end))),
+        }
+    };
+    Ok(entries()?.into_iter().map(row).collect())
+}
+
+/// Terminates the connections on which the user is authenticated; how many.
+pub fn end_connections(user_id: &str) -> Result<i64> {
+    let ended = (entries()?.iter())
+        .filter(|(entry, _, listed)| listed.is_of(user_id) && slots::terminate(entry))
+        .count();
+    Ok(i64::try_from(ended).unwrap_or(i64::MAX))
+}
