@@ -27,6 +27,13 @@ SELECT what, figure, reach FROM (VALUES
     (21, 'backend memory over 1,000,000 tokens, second half, MB', round(median('memory second half'), 1)::text, '0'),
     (22, 'a bump by UPDATE / a plain UPDATE, 1 client, with a real flush', round(median('commit plain 1') / median('commit off 1'), 2)::text, 'at most 1.25'),
     (23, 'bumps a second of 32 clients: relay / off', round(median('commit relay 32') / median('commit off 32'), 2)::text, 'at least 0.85'),
-    (24, 'bumps a second of 32 clients: relay / inline', round(median('commit relay 32') / median('commit inline 32'), 1)::text, 'at least 5')
+    (24, 'bumps a second of 32 clients: relay / inline', round(median('commit relay 32') / median('commit inline 32'), 1)::text, 'at least 5'),
+    (25, 'open_session / a row inserted', round(median('open session') / median('insert by key'), 1)::text, ''),
+    (26, 'refresh_session / a row updated by its key', round(median('refresh session') / median('update by key'), 1)::text, ''),
+    (27, 'list_sessions / a row read by its key', round(median('list sessions') / median('read by key'), 1)::text, ''),
+    (28, 'end_session / a row updated by its key', round(median('end session') / median('update by key'), 1)::text, ''),
+    (29, 'refreshes that are HOT updates, %', round(median('refreshes HOT'), 1)::text, ''),
+    (30, 'auth.sessions grows by 100,000 refreshes of 1,000 sessions, MB', round(median('refreshes grow'), 1)::text, ''),
+    (31, 'sequential scans of auth.sessions meanwhile', round(median('refreshes scan'), 0)::text, '0')
 ) AS report (n, what, figure, reach)
 WHERE figure IS NOT NULL ORDER BY n;
