@@ -395,7 +395,10 @@ fn a_promoted_standby_relays() {
     standby.promote();
     s.run("LISTEN auth_invalidation");
     s.bump("41");
-    // Its place was on the old timeline: that may be a flush.
-    while next(&mut s)["kind"] == "flush" {}
+    // Its place was on the old timeline: that may be a flush, of which the bump may be a part.
+    if next(&mut s)["kind"] == "flush" {
+        s.bump("41");
+        assert_eq!(next(&mut s)["kind"], "user");
+    }
     assert_eq!(reader.catch_up(&mut s), [json!({"v": 1, "kind": "flush"})]);
 }
