@@ -18,14 +18,17 @@ pub enum Count {
     CacheHit,
     /// A committed transaction raised a session version.
     Bumped,
+    /// What ran under an identity was ended with it.
+    HungUp,
 }
 
-const COUNTS: [(Count, &str); 5] = [
+const COUNTS: [(Count, &str); 6] = [
     (Count::Verified, "verified"),
     (Count::ApiKeyVerified, "api_key_verified"),
     (Count::Issued, "issued"),
     (Count::CacheHit, "cache_hit"),
     (Count::Bumped, "bumped"),
+    (Count::HungUp, "hung_up"),
 ];
 
 /// A kind of event.
