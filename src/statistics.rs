@@ -102,10 +102,10 @@ pub fn api_key<T>(outcome: Result<T>) -> Result<T> {
 fn verification<T>(outcome: Result<T>, good: Count, refused: usize) -> Result<T> {
     match &outcome {
         Ok(_) => count(good, 1),
-        Err(Error::Refused(refusal)) => {
+        Err(Error::Refused(why)) => {
             add(
                 refused,
-                Refusal::ALL.iter().position(|known| known == refusal),
+                Refusal::ALL.iter().position(|known| *known == why.reason),
                 1,
             );
         }
