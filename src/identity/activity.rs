@@ -103,7 +103,7 @@ impl Listed {
             return Ok(None);
         };
         let verdict = match &listed.by {
-            By::Token(standing) => standing.verify(now),
+            By::Token(standing) => standing.verify(&listed.user_id, now),
             By::ApiKey(mark) => api_key::current()
                 .api_keys()
                 .and_then(|keys| api_key::verify_again(keys, mark, now))

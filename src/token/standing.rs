@@ -46,8 +46,8 @@ impl Standing {
         }
     }
 
-    /// Does it hold now: issuer, key, time, cutoff, revocation, the user's row, the login?
-    pub fn verify(&self, now: UnixMicros) -> Result<()> {
+    /// Does it hold now, for the user whose it was: issuer, key, time, cutoff, revocation, the user's row, the login?
+    pub fn verify(&self, user_id: &str, now: UnixMicros) -> Result<()> {
         let trust = trust::current();
         let issuer = trust.issuer(&self.issuer).ok_or(Refusal::WrongIssuer)?;
         if !issuer.has_live_key(&self.kid, now) {
@@ -69,7 +69,10 @@ impl Standing {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
         claims.in_time(rules, now)?;
-        verify::verify_session(issuer, &claims, now)?;
+        let session = verify::verify_session(issuer, &claims, now)?;
+        if session.user_id.as_deref().or(self.user.as_deref()) != Some(user_id) {
+            return Err(Refusal::UnknownUser.into());
+        }
         Ok(())
     }
 }

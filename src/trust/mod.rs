@@ -10,7 +10,7 @@ mod secrets;
 mod store;
 mod stored;
 
-pub use cache::{Issuer, Trust, current, still_holds};
+pub use cache::{Issuer, Trust, UserKey, current, still_holds};
 pub use stored::ActiveKey;
 
 use pgrx::prelude::*;
