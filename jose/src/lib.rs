@@ -56,7 +56,7 @@ pub use keyset::{KeySet, TrustedKey};
 pub use members::{member_names, without_members};
 pub use random::{random_octets, random_text, random_uuid};
 pub use refresh_token::RefreshToken;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, Refused};
 pub use rules::{RequiredClaims, Rules, TokenTypes};
 pub use time::UnixMicros;
 pub use token::{MAX_KID_BYTES, Token};

@@ -3,7 +3,7 @@
 use crate::claim_path::ClaimPath;
 use crate::json::{Object, Value, equal};
 use crate::token::bare_media_type;
-use crate::{Refusal, SessionCheck, UnixMicros};
+use crate::{Refusal, Refused, SessionCheck, UnixMicros};
 
 /// What one issuer's tokens must claim.
 #[derive(Clone, Debug)]
@@ -79,15 +79,17 @@ impl RequiredClaims {
     }
 
     /// The first that is not met decides.
-    pub(crate) fn judge(&self, payload: &Object<'_>) -> Result<(), Refusal> {
+    pub(crate) fn judge(&self, payload: &Object<'_>) -> Result<(), Refused> {
         for (path, accepted) in &self.0 {
-            let claim = path.find(payload)?.ok_or(Refusal::MissingClaim)?;
+            let claim = path
+                .find(payload)?
+                .ok_or_else(|| Refusal::MissingClaim.of(path.as_str()))?;
             let claimed = alternatives(claim);
             let holds = alternatives(Value::of_rule(accepted))
                 .into_iter()
                 .any(|accepted| claimed.iter().any(|claim| equal(accepted, *claim)));
             if !holds {
-                return Err(Refusal::InvalidClaim);
+                return Err(Refusal::InvalidClaim.of(path.as_str()));
             }
         }
         Ok(())

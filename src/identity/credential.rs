@@ -6,7 +6,7 @@ use std::rc::Rc;
 use jose::{Refusal, UnixMicros};
 use serde_json::json;
 
-use super::activity::By;
+use super::activity::{self, By};
 use crate::api_key::{self, Found, KeyMark};
 use crate::attach::{self, Bindings};
 use crate::error::Result;
@@ -45,19 +45,23 @@ impl Credential {
     pub fn of_token(text: &str, now: UnixMicros) -> Result<Self> {
         let verified = token::verify_claims(text, now)?;
         let session = verified.verify_session(now)?;
-        Ok(Self::Token {
+        let token = Self::Token {
             text: text.to_owned(),
             user_id: verified.user_of(&session).map(str::to_owned),
             verified: RefCell::new(Some(verified)),
-        })
+        };
+        activity::must_fit(&token)?;
+        Ok(token)
     }
 
     /// Takes an API key that was found and holds.
     pub fn of_key(found: &Found) -> Result<Self> {
-        Ok(Self::Key {
+        let key = Self::Key {
             mark: found.mark(),
             last: RefCell::new(Some(Key::read(found, None)?)),
-        })
+        };
+        activity::must_fit(&key)?;
+        Ok(key)
     }
 
     /// As it is carried.

@@ -6,7 +6,9 @@
 mod activity;
 mod credential;
 mod functions;
+mod hang_up;
 mod request;
 mod scope;
 
+pub use hang_up::{TABLES as WATCHED_TABLES, sweep as hang_up};
 pub use scope::{Whose, on_discard_all, whose};

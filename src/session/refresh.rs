@@ -34,7 +34,7 @@ pub fn refresh(
     let issuer = trust.named(Some(&session.issuer)).ok();
     match session.verify(issuer.map(AsRef::as_ref), now) {
         Ok(()) => {}
-        Err(Error::Refused(refusal)) => return Ok(Err(refusal)),
+        Err(Error::Refused(refused)) => return Ok(Err(refused.reason)),
         Err(error) => return Err(error),
     }
     let Some(issuer) = issuer else {

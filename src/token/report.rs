@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jose::{Purpose, Refusal, UnixMicros};
+use jose::{Purpose, Refusal, Refused, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::session;
@@ -33,8 +33,8 @@ pub struct Report {
 pub fn report(text: &str, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
     match verify_signature(text, now) {
         Ok(signed) => said(&signed, device_hash, now),
-        Err(Error::Refused(refusal)) => Ok(Report {
-            reason: Some(refusal),
+        Err(Error::Refused(refused)) => Ok(Report {
+            reason: Some(refused.reason),
             ..Report::default()
         }),
         Err(error) => Err(error),
@@ -44,7 +44,7 @@ pub fn report(text: &str, device_hash: Option<&str>, now: UnixMicros) -> Result<
 fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
     let (token, issuer) = (&signed.token, &signed.issuer);
     let rules = &issuer.rules;
-    let time = |time: Result<Option<UnixMicros>, Refusal>| {
+    let time = |time: Result<Option<UnixMicros>, Refused>| {
         time.ok().flatten().and_then(clock::to_timestamptz)
     };
     let claimed = token.user(rules).ok().flatten();
@@ -74,10 +74,11 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
             report.user_id = session.user_id.or(claimed.map(Cow::into_owned));
             report.current_session_version = session.current_version;
         }
-        Err(Error::Refused(refusal)) => {
-            report.reason = Some(refusal);
+        Err(Error::Refused(refused)) => {
+            report.reason = Some(refused.reason);
             report.user_id = session::reported_user(issuer, claimed.as_deref());
-            report.current_session_version = current_version(refusal, report.user_id.as_deref())?;
+            report.current_session_version =
+                current_version(refused.reason, report.user_id.as_deref())?;
         }
         Err(error) => return Err(error),
     }

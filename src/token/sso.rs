@@ -55,8 +55,8 @@ fn exchange_sso_token(
             .user_id
             .as_deref()
             .or(claims.user.as_deref())
-            .ok_or(Refusal::MissingClaim)?;
-        let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
+            .ok_or_else(|| Refusal::MissingClaim.of(signed.issuer.rules.user_claim.as_str()))?;
+        let jti = (claims.token_id.as_deref()).ok_or_else(|| Refusal::MissingClaim.of("jti"))?;
         let Signed { issuer, .. } = &signed;
         if !revoke(issuer, &claims, user_id, jti, "sso_exchange") {
             return Err(Refusal::Revoked.into());

@@ -19,6 +19,7 @@ mod bad_input;
 mod declarations;
 mod deferred;
 mod exit;
+mod hang_up;
 mod harness;
 mod health;
 mod hoisting;
