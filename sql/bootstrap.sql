@@ -88,12 +88,13 @@ CREATE TABLE auth.issuers (
     CHECK (user_claim <> version_claim),
     CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
     CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)'),
-    CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none')
+    CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none'),
+    CONSTRAINT issuers_issuer_template CHECK (issuer !~ '[{}]' OR issuer ~ '^[^{}]*[{][^{}]+[}][^{}]*$' AND pg_catalog.strpos(issuer, '{iss}') = 0)
 );
 CREATE UNIQUE INDEX issuers_one_default ON auth.issuers (is_default) WHERE is_default;
 
 COMMENT ON TABLE auth.issuers IS 'Issuers whose tokens are trusted, with the rules for their claims. Ordinary INSERT, UPDATE and DELETE.';
-COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss.';
+COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss. With one {claim} in it: a template, and the token''s own claim stands in the place in its iss.';
 COMMENT ON COLUMN auth.issuers.audience IS 'Accepted aud values; any overlap passes. Empty: tokens of this issuer carry no aud, and one that does is refused.';
 COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';

@@ -158,7 +158,11 @@ fn entries() -> Result<Vec<(Entry, i64, Listed)>> {
 pub fn active() -> Result<Vec<Active>> {
     let row = |(entry, since, listed): (Entry, i64, Listed)| {
         let (issuer, token_id, session_id) = match listed.by {
-            By::Token(token) => (Some(token.issuer), token.token_id, token.session_id),
+            By::Token(token) => (
+                Some(token.issuer().to_owned()),
+                token.token_id,
+                token.session_id,
+            ),
             By::ApiKey(_) | By::Cut(_) => (None, None, None),
         };
         Active {

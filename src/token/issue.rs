@@ -58,8 +58,19 @@ pub struct AccessToken<'a> {
     pub of_session: &'a str,
 }
 
+/// Whose tenant a token is of only its provider knows.
+pub fn refuse_template(rules: &Rules) -> Result<()> {
+    match &rules.template {
+        Some(_) => Err(Error::Argument(
+            "no tokens are issued for an issuer whose name is a template".to_owned(),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Makes and signs an access token of a subject that was looked up.
 pub fn access_token(issuer: &Issuer, token: &AccessToken<'_>, now: UnixMicros) -> Result<String> {
+    refuse_template(&issuer.rules)?;
     let mut reserved = set_by_us(&issuer.rules).to_vec();
     if !token.of_session.is_empty() {
         reserved.extend(["sid", "auth_time"]);
@@ -99,6 +110,7 @@ pub fn sign(
     ttl: i64,
     now: UnixMicros,
 ) -> Result<String> {
+    refuse_template(&issuer.rules)?;
     let key = issuer.active_key()?;
     signed(&key, typ, &payload(issuer, ttl, None, subject, "", now)?)
 }

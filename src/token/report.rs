@@ -59,7 +59,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         issued_at: time(token.issued_at()),
         expires_at: time(token.expires_at()),
         token_id: token.token_id().ok().flatten().map(Cow::into_owned),
-        issuer: Some(rules.issuer.clone()),
+        issuer: Some(token.issuer_name(rules)),
         kid: Some(token.kid().to_owned()),
         claims: Some(JsonText(token.payload_json().to_owned())),
     };

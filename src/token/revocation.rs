@@ -37,7 +37,7 @@ pub fn refuse_revoked(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
     let Some(jti) = claims.token_id.as_deref().filter(|_| issuer.revokes) else {
         return Ok(());
     };
-    let name = issuer.rules.issuer.as_str().into_datum();
+    let name = claims.issuer_name(&issuer.rules).into_datum();
     let jti = key(jti).as_ref().into_datum();
     let looked = match (&issuer.revocations, name, jti) {
         (Some(probe), Some(name), Some(jti)) => {
@@ -83,7 +83,7 @@ pub fn revoke(
          VALUES ($1, $2, $3, $4, coalesce($5, 'infinity'))
          ON CONFLICT DO NOTHING RETURNING true",
         &[
-            text(issuer.rules.issuer.as_str()),
+            text(claims.issuer_name(&issuer.rules)),
             text(key(jti).as_ref()),
             text(user_id),
             text(reason),

@@ -45,7 +45,9 @@ fn issuer_of<'t>(token: &Token<'_>, trust: &'t Trust) -> Result<&'t Rc<Issuer>> 
         Err(missing) if missing.reason == Refusal::MissingClaim => {
             Ok(trust.issuer("").ok_or(missing)?)
         }
-        Ok(name) if !name.is_empty() => Ok(trust.issuer(&name).ok_or_else(wrong_issuer)?),
+        Ok(name) if !name.is_empty() => {
+            Ok(trust.issuer_of(token, &name).ok_or_else(wrong_issuer)?)
+        }
         Ok(_) => Err(wrong_issuer().into()),
         Err(refused) => Err(refused.into()),
     }
