@@ -107,6 +107,11 @@ impl Error {
         "a column or trigger of the attached users table is gone, renamed or disabled",
         "SELECT auth.attach_users('your_schema.users', …); again, naming its columns.",
     );
+    /// An issuer's `user_column` cannot tell the users apart.
+    pub const NO_USER_COLUMN: Self = Self::NotSetUp(
+        "the issuer's user_column is no text, varchar, uuid, bigint or integer column of the users table with a unique index on it alone",
+        "CREATE UNIQUE INDEX ON your_schema.users (your_column); or correct user_column in auth.issuers.",
+    );
     /// The same of the API-key table.
     pub const BROKEN_API_KEYS: Self = Self::NotSetUp(
         "a column or trigger of the attached API-key table is gone, renamed or disabled",

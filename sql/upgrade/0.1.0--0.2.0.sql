@@ -129,7 +129,9 @@ ALTER TABLE auth.issuers
                             AND NOT pg_catalog.replace(pg_catalog.lower(token_types::text), 'application/', '')::text[] && '{sso+jwt,logout+jwt,secevent+jwt,dpop+jwt,kb+jwt,token-introspection+jwt,oauth-authz-req+jwt,entity-statement+jwt}'),
     ADD COLUMN role_claim text NOT NULL DEFAULT 'role' CHECK (role_claim <> '' AND role_claim !~ '^/.*~([^01]|$)'),
     ADD COLUMN numeric_subject boolean NOT NULL DEFAULT false,
-    ADD COLUMN require_user boolean NOT NULL DEFAULT true;
+    ADD COLUMN require_user boolean NOT NULL DEFAULT true,
+    ADD COLUMN user_column text CHECK (user_column <> ''),
+    ADD CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none');
 COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss. With one {claim} in it: a template, and the token''s own claim stands in the place in its iss.';
 COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';
@@ -139,6 +141,7 @@ COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s hea
 COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user claim verifies as nobody''s: no session is checked, and user_id() is NULL.';
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
+COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
 
 CREATE TABLE auth.sessions (
     session_id      text COLLATE "C" PRIMARY KEY,

@@ -101,7 +101,7 @@ impl Listed {
     /// Does the identity hold now, as far as can be told from here?
     fn verify(&self, now: UnixMicros) -> Result<()> {
         match &self.by {
-            By::Token(standing) => standing.verify(now),
+            By::Token(standing) => standing.verify(&self.user_id, now),
             By::ApiKey(mark) => api_key::current()
                 .api_keys()
                 .and_then(|keys| api_key::verify_again(keys, mark, now))

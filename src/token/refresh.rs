@@ -57,7 +57,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
         },
         now,
     )?;
-    if revocation::revoke_and_tell(issuer, &claims, jti, REASON) {
+    if revocation::revoke_and_tell(issuer, &claims, user_id, jti, REASON) {
         Ok(fresh)
     } else {
         Err(Refusal::Revoked.into())

@@ -61,9 +61,15 @@ pub fn refuse_revoked(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
     }
 }
 
-/// Revokes a token until it could neither be verified nor refreshed. False when it was revoked before: of
+/// Revokes a token, reported as that user's, until it could neither be verified nor refreshed. False when it was revoked before: of
 /// concurrent callers exactly one gets true.
-pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> bool {
+pub fn revoke(
+    issuer: &Issuer,
+    claims: &Claims<'_>,
+    user_id: &str,
+    jti: &str,
+    reason: &str,
+) -> bool {
     let last = claims
         .expires_at
         .0
@@ -79,7 +85,7 @@ pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> 
         &[
             text(claims.issuer_name(&issuer.rules)),
             text(key(jti).as_ref()),
-            text(claims.user.as_deref().unwrap_or_default()),
+            text(user_id),
             text(reason),
             (pg_sys::TIMESTAMPTZOID, keep_until.into_datum()),
         ],
@@ -89,12 +95,18 @@ pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> 
 }
 
 /// The same, and tells the listeners.
-pub fn revoke_and_tell(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> bool {
-    let revoked = revoke(issuer, claims, jti, reason);
+pub fn revoke_and_tell(
+    issuer: &Issuer,
+    claims: &Claims<'_>,
+    user_id: &str,
+    jti: &str,
+    reason: &str,
+) -> bool {
+    let revoked = revoke(issuer, claims, user_id, jti, reason);
     if revoked {
         invalidation::record(Event::Token {
             jti: jti.to_owned(),
-            user_id: claims.user.as_deref().unwrap_or_default().to_owned(),
+            user_id: user_id.to_owned(),
             exp: claims.expires_at.0.div_euclid(1_000_000),
         });
     }

@@ -54,8 +54,8 @@ impl Standing {
         self.iss.as_deref().unwrap_or(&self.issuer)
     }
 
-    /// Does it hold now: issuer, key, time, cutoff, revocation, the user's row, the login?
-    pub fn verify(&self, now: UnixMicros) -> Result<()> {
+    /// Does it hold now, for the user whose it was: issuer, key, time, cutoff, revocation, the user's row, the login?
+    pub fn verify(&self, user_id: &str, now: UnixMicros) -> Result<()> {
         let trust = trust::current();
         let issuer = trust.issuer(&self.issuer).ok_or(Refusal::WrongIssuer)?;
         if !issuer.has_live_key(&self.kid, now) {
@@ -78,7 +78,10 @@ impl Standing {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
         claims.in_time(rules, now)?;
-        verify::verify_session(issuer, &claims, now)?;
+        let session = verify::verify_session(issuer, &claims, now)?;
+        if session.user_id.as_deref().or(self.user.as_deref()) != Some(user_id) {
+            return Err(Refusal::UnknownUser.into());
+        }
         Ok(())
     }
 }

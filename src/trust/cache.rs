@@ -20,10 +20,20 @@ use crate::pg::row::Row;
 use crate::pg::watch::Watched;
 use crate::pg::{catalog, clock, scan};
 
+/// What the user claim of an issuer's tokens names.
+pub enum UserKey {
+    /// The user's id.
+    Id,
+    /// The value of this column of the users table.
+    Column(String),
+}
+
 /// An issuer's rules and keys.
 pub struct Issuer {
     /// What its tokens must say.
     pub rules: Rules,
+    /// How the user is found whom they name.
+    pub user_key: UserKey,
     /// `token_ttl`, in microseconds.
     pub token_ttl: i64,
     /// `refresh_grace`, in microseconds.
@@ -270,8 +280,12 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
         },
         ..Rules::new(row.required(c"issuer"), row.required(c"audience"))
     };
+    let user_key = row
+        .get::<String>(c"user_column")
+        .map_or(UserKey::Id, UserKey::Column);
     let issuer = Issuer {
         rules,
+        user_key,
         token_ttl: micros(c"token_ttl"),
         refresh_grace: micros(c"refresh_grace"),
         session_lifetime: micros(c"session_lifetime"),

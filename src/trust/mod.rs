@@ -11,7 +11,7 @@ mod store;
 mod stored;
 mod template;
 
-pub use cache::{Issuer, Trust, current, still_holds};
+pub use cache::{Issuer, Trust, UserKey, current, still_holds};
 pub use stored::ActiveKey;
 
 use pgrx::prelude::*;

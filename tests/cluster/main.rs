@@ -61,5 +61,6 @@ mod statistics;
 mod trust;
 mod trust_jwks;
 mod upgrade;
+mod user_column;
 mod versions;
 mod workers;
