@@ -155,6 +155,7 @@ ALTER TABLE auth.issuers
     ADD CONSTRAINT issuers_issuer_check CHECK (pg_catalog.octet_length(issuer) <= 1024),
     ADD CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
     ADD CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)'),
+    ADD CONSTRAINT issuers_issuer_template CHECK (issuer !~ '[{}]' OR issuer ~ '^[^{}]*[{][^{}]+[}][^{}]*$' AND pg_catalog.strpos(issuer, '{iss}') = 0),
     ADD COLUMN audience_claim text NOT NULL DEFAULT 'aud' CHECK (audience_claim <> '' AND audience_claim !~ '^/.*~([^01]|$)'
                             AND audience_claim NOT IN ('iss', 'exp', 'nbf', 'iat', 'jti', 'device_hash')),
     ADD COLUMN required_claims jsonb NOT NULL DEFAULT '{}' CHECK (pg_catalog.jsonb_typeof(required_claims) = 'object'
@@ -163,8 +164,10 @@ ALTER TABLE auth.issuers
                             AND NOT pg_catalog.replace(pg_catalog.lower(token_types::text), 'application/', '')::text[] && '{sso+jwt,logout+jwt,secevent+jwt,dpop+jwt,kb+jwt,token-introspection+jwt,oauth-authz-req+jwt,entity-statement+jwt}'),
     ADD COLUMN role_claim text NOT NULL DEFAULT 'role' CHECK (role_claim <> '' AND role_claim !~ '^/.*~([^01]|$)'),
     ADD COLUMN numeric_subject boolean NOT NULL DEFAULT false,
-    ADD COLUMN require_user boolean NOT NULL DEFAULT true;
-COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss.';
+    ADD COLUMN require_user boolean NOT NULL DEFAULT true,
+    ADD COLUMN user_column text CHECK (user_column <> ''),
+    ADD CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none');
+COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss. With one {claim} in it: a template, and the token''s own claim stands in the place in its iss.';
 COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.audience_claim IS 'The claim that is compared with audience: a name, or a JSON Pointer that begins with /.';
@@ -173,6 +176,7 @@ COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s hea
 COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user claim verifies as nobody''s: no session is checked, and user_id() is NULL.';
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
+COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
 
 CREATE TABLE auth.sessions (
     session_id      text COLLATE "C" PRIMARY KEY,

@@ -84,14 +84,17 @@ CREATE TABLE auth.issuers (
     role_claim              text NOT NULL DEFAULT 'role' CHECK (role_claim <> '' AND role_claim !~ '^/.*~([^01]|$)'),
     numeric_subject         boolean NOT NULL DEFAULT false,
     require_user            boolean NOT NULL DEFAULT true,
+    user_column             text CHECK (user_column <> ''),
     CHECK (user_claim <> version_claim),
     CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
-    CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)')
+    CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)'),
+    CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none'),
+    CONSTRAINT issuers_issuer_template CHECK (issuer !~ '[{}]' OR issuer ~ '^[^{}]*[{][^{}]+[}][^{}]*$' AND pg_catalog.strpos(issuer, '{iss}') = 0)
 );
 CREATE UNIQUE INDEX issuers_one_default ON auth.issuers (is_default) WHERE is_default;
 
 COMMENT ON TABLE auth.issuers IS 'Issuers whose tokens are trusted, with the rules for their claims. Ordinary INSERT, UPDATE and DELETE.';
-COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss.';
+COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss. With one {claim} in it: a template, and the token''s own claim stands in the place in its iss.';
 COMMENT ON COLUMN auth.issuers.audience IS 'Accepted aud values; any overlap passes. Empty: tokens of this issuer carry no aud, and one that does is refused.';
 COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';
@@ -110,6 +113,7 @@ COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s hea
 COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user claim verifies as nobody''s: no session is checked, and user_id() is NULL.';
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
+COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
 
 -- Dumped, so without secrets. No foreign key to auth.issuers: a restore loads the two in any order. Triggers make
 -- the keys follow their issuer.

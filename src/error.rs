@@ -3,7 +3,7 @@
 //! Nothing here carries a token, a key, a secret or a claim: messages name rules and the
 //! administrator's own names (an issuer, a kid, a table, a column).
 
-use jose::{KeyError, Refusal};
+use jose::{KeyError, Refusal, Refused};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 #[derive(Clone, Debug)]
 pub enum Error {
     /// A credential is refused: SQLSTATE 28000, DETAIL is the reason code.
-    Refused(Refusal),
+    Refused(Refused),
     /// Something is missing that an administrator sets up: SQLSTATE 55000, with the call to make.
     NotSetUp(&'static str, &'static str),
     /// A wrong argument: SQLSTATE 22023.
@@ -29,7 +29,13 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Refused(refusal.into())
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
     }
 }
 
@@ -101,6 +107,11 @@ impl Error {
         "a column or trigger of the attached users table is gone, renamed or disabled",
         "SELECT auth.attach_users('your_schema.users', …); again, naming its columns.",
     );
+    /// An issuer's `user_column` cannot tell the users apart.
+    pub const NO_USER_COLUMN: Self = Self::NotSetUp(
+        "the issuer's user_column is no text, varchar, uuid, bigint or integer column of the users table with a unique index on it alone",
+        "CREATE UNIQUE INDEX ON your_schema.users (your_column); or correct user_column in auth.issuers.",
+    );
     /// The same of the API-key table.
     pub const BROKEN_API_KEYS: Self = Self::NotSetUp(
         "a column or trigger of the attached API-key table is gone, renamed or disabled",
@@ -121,10 +132,10 @@ impl Error {
     /// The error as PostgreSQL reports it.
     pub fn report(self) -> ErrorReport {
         let (code, message, detail, hint) = match self {
-            Self::Refused(refusal) => (
+            Self::Refused(refused) => (
                 PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-                refusal.explanation().to_owned(),
-                Some(refusal.code()),
+                refused.to_string(),
+                Some(refused.reason.code()),
                 None,
             ),
             Self::NotSetUp(message, hint) => (

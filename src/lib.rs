@@ -70,9 +70,15 @@ pub extern "C-unwind" fn _PG_init() {
     if pg::preload::is_preloaded() {
         pg::shared::init();
     }
-    relay::init(relay::Prune {
-        tables: &operations::PRUNED_TABLES,
-        step: operations::prune_some,
+    relay::init(relay::Tasks {
+        prune: relay::Task {
+            tables: &operations::PRUNED_TABLES,
+            step: operations::prune_some,
+        },
+        hang_up: relay::Task {
+            tables: &identity::WATCHED_TABLES,
+            step: identity::hang_up,
+        },
     });
     settings::init();
     pg::watch::init();

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
-use crate::pg::{carrier, guc, preload};
+use crate::pg::{carrier, guc, preload, slots};
 
 /// How committed changes reach listeners (`auth_ext.notify`).
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -19,6 +19,17 @@ pub enum Notify {
     off,
 }
 
+/// What becomes of what runs under an identity that ends (`auth_ext.when_ended`).
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types, reason = "the names are the values a user types")]
+pub enum WhenEnded {
+    /// It goes on; statements that begin later do not see the identity.
+    hide,
+    /// A session's connection is terminated, a transaction's running statement cancelled.
+    hang_up,
+}
+
+static WHEN_ENDED: GucSetting<WhenEnded> = GucSetting::<WhenEnded>::new(WhenEnded::hide);
 static NOTIFY: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::inline);
 static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 static VERIFIED_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(2048);
@@ -37,6 +48,12 @@ pub fn init() {
         c"How committed changes are announced on channel auth_invalidation.",
         c"inline: by the changing transaction, when it commits. relay: by a background worker. off: not at all.",
         &NOTIFY,
+    );
+    guc::define_enum(
+        c"auth_ext.when_ended",
+        c"What becomes of what runs under an identity that ends.",
+        c"hide: it goes on. hang_up: the connection of a session's is terminated, the running statement of a transaction's cancelled.",
+        &WHEN_ENDED,
     );
     define_int(
         c"auth_ext.max_token_size",
@@ -67,24 +84,20 @@ pub fn init() {
         1..=i32::MAX,
         GucFlags::UNIT_S,
     );
-    GucRegistry::define_int_guc(
+    guc::define_int_of_the_server(
         c"auth_ext.prune_interval",
         c"How often a background worker prunes each database with the extension.",
         c"0: never. Without the preloaded library nobody does.",
         &PRUNE_INTERVAL,
-        0,
-        i32::MAX / 1000,
-        GucContext::Sighup,
+        0..=i32::MAX / 1000,
         GucFlags::UNIT_S,
     );
-    GucRegistry::define_int_guc(
+    guc::define_int_of_the_server(
         c"auth_ext.max_workers",
         c"How many background workers run at a time; databases share them.",
         c"Each takes one of max_worker_processes while it has something to do.",
         &MAX_WORKERS,
-        1,
-        64,
-        GucContext::Sighup,
+        1..=64,
         GucFlags::empty(),
     );
     GucRegistry::define_bool_guc(
@@ -117,8 +130,18 @@ pub fn init() {
 /// Without the preloaded library there is no relay.
 impl guc::Checked for Notify {
     fn why_not(self) -> Option<&'static CStr> {
-        (self == Self::relay && !preload::is_preloaded())
-            .then_some(c"Add auth_ext to shared_preload_libraries and restart the server.")
+        (self == Self::relay).then(preload::hint).flatten()
+    }
+}
+
+/// Without the preloaded library nobody hangs up.
+impl guc::Checked for WhenEnded {
+    fn why_not(self) -> Option<&'static CStr> {
+        (self == Self::hang_up).then(preload::hint).flatten()
+    }
+
+    fn assigned(self) {
+        slots::hang_up(self == Self::hang_up);
     }
 }
 
@@ -140,6 +163,11 @@ fn define_int(
         GucContext::Suset,
         unit,
     );
+}
+
+/// `auth_ext.when_ended`.
+pub fn when_ended() -> WhenEnded {
+    WHEN_ENDED.get()
 }
 
 /// `auth_ext.notify`.

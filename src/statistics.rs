@@ -18,14 +18,17 @@ pub enum Count {
     CacheHit,
     /// A committed transaction raised a session version.
     Bumped,
+    /// What ran under an identity was ended with it.
+    HungUp,
 }
 
-const COUNTS: [(Count, &str); 5] = [
+const COUNTS: [(Count, &str); 6] = [
     (Count::Verified, "verified"),
     (Count::ApiKeyVerified, "api_key_verified"),
     (Count::Issued, "issued"),
     (Count::CacheHit, "cache_hit"),
     (Count::Bumped, "bumped"),
+    (Count::HungUp, "hung_up"),
 ];
 
 /// A kind of event.
@@ -99,10 +102,10 @@ pub fn api_key<T>(outcome: Result<T>) -> Result<T> {
 fn verification<T>(outcome: Result<T>, good: Count, refused: usize) -> Result<T> {
     match &outcome {
         Ok(_) => count(good, 1),
-        Err(Error::Refused(refusal)) => {
+        Err(Error::Refused(why)) => {
             add(
                 refused,
-                Refusal::ALL.iter().position(|known| known == refusal),
+                Refusal::ALL.iter().position(|known| *known == why.reason),
                 1,
             );
         }

@@ -2,7 +2,7 @@
 
 use crate::token::is_media_type;
 use crate::verified::Verified;
-use crate::{Refusal, Rules, UnixMicros};
+use crate::{Refusal, Refused, Rules, UnixMicros};
 use std::borrow::Cow;
 
 /// How a session is known to have ended. The comparison itself is the caller's.
@@ -46,6 +46,8 @@ pub struct Claims<'t> {
     pub device_hash: Option<Cow<'t, str>>,
     /// The role claim: the text of its JSON value.
     pub role: Option<Cow<'t, str>>,
+    /// `iss`, where the rules have a template for it.
+    pub issuer: Option<Cow<'t, str>>,
     /// `sid`. Only issuers whose sessions are kept give it a meaning: one that is no string is an error for them alone.
     pub session_id: Result<Option<Cow<'t, str>>, Refusal>,
 }
@@ -64,8 +66,15 @@ impl Claims<'_> {
             token_id: self.token_id.map(owned),
             device_hash: self.device_hash.map(owned),
             role: self.role.map(owned),
+            issuer: self.issuer.map(owned),
             session_id: self.session_id.map(|id| id.map(owned)),
         }
+    }
+
+    /// Whose token it is: `iss`, as the token says it.
+    #[must_use]
+    pub fn issuer_name<'a>(&'a self, rules: &'a Rules) -> &'a str {
+        self.issuer.as_deref().unwrap_or(&rules.issuer)
     }
 
     /// Judges the clock only: the claims were accepted by the same rules at another moment.
@@ -73,18 +82,21 @@ impl Claims<'_> {
     /// # Errors
     /// - [`Refusal::NotYetValid`] unless `nbf`, `iat` ≤ `now` + leeway;
     /// - [`Refusal::Expired`] unless `now` < `exp` + leeway.
-    pub fn in_time(&self, rules: &Rules, now: UnixMicros) -> Result<(), Refusal> {
+    pub fn in_time(&self, rules: &Rules, now: UnixMicros) -> Result<(), Refused> {
         self.has_begun(rules, now)?;
         if now < self.deadline(rules) {
             Ok(())
         } else {
-            Err(Refusal::Expired)
+            Err(Refusal::Expired.of("exp"))
         }
     }
 
-    fn has_begun(&self, rules: &Rules, now: UnixMicros) -> Result<(), Refusal> {
+    fn has_begun(&self, rules: &Rules, now: UnixMicros) -> Result<(), Refused> {
         match self.starts_at {
-            Some(start) if now.plus(rules.leeway_micros) < start => Err(Refusal::NotYetValid),
+            Some(start) if now.plus(rules.leeway_micros) < start => {
+                let is_issued = self.issued_at.is_none_or(|at| at < start);
+                Err(Refusal::NotYetValid.of(if is_issued { "nbf" } else { "iat" }))
+            }
             _ => Ok(()),
         }
     }
@@ -114,7 +126,7 @@ impl Verified<'_> {
         rules: &Rules,
         purpose: Purpose,
         now: UnixMicros,
-    ) -> Result<Claims<'_>, Refusal> {
+    ) -> Result<Claims<'_>, Refused> {
         let claims = self.judge(rules, purpose)?;
         claims.in_time(rules, now)?;
         Ok(claims)
@@ -132,33 +144,40 @@ impl Verified<'_> {
         purpose: Purpose,
         now: UnixMicros,
         grace_micros: i64,
-    ) -> Result<Claims<'_>, Refusal> {
+    ) -> Result<Claims<'_>, Refused> {
         let claims = self.judge(rules, purpose)?;
         claims.has_begun(rules, now)?;
         let deadline = claims.deadline(rules);
         if now < deadline || now <= deadline.plus(grace_micros) {
             Ok(claims)
         } else {
-            Err(Refusal::Expired)
+            Err(Refusal::Expired.of("exp"))
         }
     }
 
     /// Everything but the clock.
-    pub(crate) fn judge(&self, rules: &Rules, purpose: Purpose) -> Result<Claims<'_>, Refusal> {
+    pub(crate) fn judge(&self, rules: &Rules, purpose: Purpose) -> Result<Claims<'_>, Refused> {
         if !self.is_for(purpose, rules) {
-            return Err(Refusal::WrongPurpose);
+            return Err(Refusal::WrongPurpose.into());
         }
-        let claims = self.read(rules)?;
+        let mut claims = self.read(rules)?;
         let issuer = self.issuer(rules)?;
         let audience = self.audience(rules)?;
 
-        if issuer.as_deref().unwrap_or_default() != rules.issuer {
-            return Err(Refusal::WrongIssuer);
+        let is_named = match (&rules.template, &issuer) {
+            (Some(template), Some(issuer)) => template.names(issuer, self.payload()),
+            _ => issuer.as_deref().unwrap_or_default() == rules.issuer,
+        };
+        if !is_named {
+            return Err(Refusal::WrongIssuer.of("iss"));
         }
+        claims.issuer = issuer.filter(|_| rules.template.is_some());
         match audience {
-            None if !rules.audience.is_empty() => return Err(Refusal::MissingClaim),
+            None if !rules.audience.is_empty() => {
+                return Err(Refusal::MissingClaim.of(rules.audience_claim.as_str()));
+            }
             Some(audience) if !overlap(&audience, &rules.audience) => {
-                return Err(Refusal::WrongAudience);
+                return Err(Refusal::WrongAudience.of(rules.audience_claim.as_str()));
             }
             _ => {}
         }
@@ -168,11 +187,11 @@ impl Verified<'_> {
         let needs_version =
             rules.require_session_version && rules.session_check == SessionCheck::Version;
         if needs_version && claims.user.is_some() && claims.session_version.is_none() {
-            return Err(Refusal::SessionVersionMissing);
+            return Err(Refusal::SessionVersionMissing.into());
         }
         // An absent `iat` is `None`, which orders before every moment: it is refused too.
         if rules.not_before.is_some() && claims.issued_at < rules.not_before {
-            return Err(Refusal::IssuedBeforeCutoff);
+            return Err(Refusal::IssuedBeforeCutoff.into());
         }
         Ok(claims)
     }
@@ -189,39 +208,46 @@ impl Verified<'_> {
         }
     }
 
-    fn read(&self, rules: &Rules) -> Result<Claims<'_>, Refusal> {
+    fn read(&self, rules: &Rules) -> Result<Claims<'_>, Refused> {
         let issued_at = self.issued_at()?;
         Ok(Claims {
             user: match self.user(rules)? {
-                None if rules.require_user => return Err(Refusal::MissingClaim),
+                None if rules.require_user => {
+                    return Err(Refusal::MissingClaim.of(rules.user_claim.as_str()));
+                }
                 user => user,
             },
             session_version: self.session_version(rules)?,
             issued_at,
             starts_at: self.not_before()?.max(issued_at),
-            expires_at: self.expires_at()?.ok_or(Refusal::MissingClaim)?,
+            expires_at: self
+                .expires_at()?
+                .ok_or_else(|| Refusal::MissingClaim.of("exp"))?,
             token_id: self.token_id()?,
             device_hash: self.device_hash()?,
+            issuer: None,
             role: rules
                 .role_claim
                 .find(self.payload())?
                 .map(|role| role.text().into()),
-            session_id: self.claim("sid", |value| value.string()),
+            session_id: self
+                .claim("sid", |value| value.string())
+                .map_err(|refused| refused.reason),
         })
     }
 
     /// `iss`: absent exactly where the rules have none.
-    fn issuer(&self, rules: &Rules) -> Result<Option<Cow<'_, str>>, Refusal> {
+    fn issuer(&self, rules: &Rules) -> Result<Option<Cow<'_, str>>, Refused> {
         match self.claim("iss", |value| value.string())? {
-            None if !rules.issuer.is_empty() => Err(Refusal::MissingClaim),
-            Some(_) if rules.issuer.is_empty() => Err(Refusal::WrongIssuer),
+            None if !rules.issuer.is_empty() => Err(Refusal::MissingClaim.of("iss")),
+            Some(_) if rules.issuer.is_empty() => Err(Refusal::WrongIssuer.of("iss")),
             issuer => Ok(issuer),
         }
     }
 
     /// A string or an array of strings (RFC 7519 section 4.1.3). Where the rules have no audience,
     /// null and an empty array are none.
-    fn audience(&self, rules: &Rules) -> Result<Option<Vec<Cow<'_, str>>>, Refusal> {
+    fn audience(&self, rules: &Rules) -> Result<Option<Vec<Cow<'_, str>>>, Refused> {
         let audience = self.claim_at(&rules.audience_claim, |value| match value.string() {
             Some(one) => Some(Some(vec![one])),
             None if rules.audience.is_empty() && value.text() == "null" => Some(None),

@@ -1,5 +1,7 @@
 //! Why a token, key or hand-off is refused: the public reason codes, and nothing else.
 
+use std::fmt;
+
 /// One reason for a refusal. It carries no data, so it can go into any message or log line.
 ///
 /// The list is the public contract's: this crate itself gives the first fourteen (up to and
@@ -153,6 +155,52 @@ impl Refusal {
             Self::UnknownSession => ("unknown_session", "the session does not exist"),
             Self::NotRecent => ("not_recent", "the login is not recent"),
         }
+    }
+}
+
+impl Refusal {
+    /// This refusal, because of the claim of that name: a registered one, or one that the issuer's rules name. Never anything that
+    /// only the token says.
+    #[must_use]
+    pub fn of(self, claim: &str) -> Refused {
+        Refused {
+            reason: self,
+            claim: Some(claim.into()),
+        }
+    }
+}
+
+/// A refusal, and the claim that it is about where it is about one.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Refused {
+    /// Why.
+    pub reason: Refusal,
+    claim: Option<Box<str>>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(reason: Refusal) -> Self {
+        Self {
+            reason,
+            claim: None,
+        }
+    }
+}
+
+/// The sentence for people, with the name of the claim.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.explanation())?;
+        match &self.claim {
+            Some(claim) => write!(f, ": {claim}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

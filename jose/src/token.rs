@@ -1,7 +1,7 @@
 //! Step 1a: a token's structure. No key is looked at, and nothing here is to be trusted yet.
 
 use crate::json::{Object, Value};
-use crate::{Algorithm, AlgorithmName, Refusal, base64url};
+use crate::{Algorithm, AlgorithmName, IssuerTemplate, Refusal, Refused, base64url};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -112,12 +112,19 @@ impl<'t> Token<'t> {
     ///
     /// # Errors
     /// [`Refusal::MissingClaim`] when it is absent, [`Refusal::InvalidClaim`] when it is no string.
-    pub fn issuer(&self) -> Result<Cow<'_, str>, Refusal> {
+    pub fn issuer(&self) -> Result<Cow<'_, str>, Refused> {
         let issuer = self.content.payload.get("iss");
         issuer
-            .ok_or(Refusal::MissingClaim)?
+            .ok_or_else(|| Refusal::MissingClaim.of("iss"))?
             .string()
-            .ok_or(Refusal::InvalidClaim)
+            .ok_or_else(|| Refusal::InvalidClaim.of("iss"))
+    }
+
+    /// Does `template` name its `iss`? Unverified, as that is.
+    #[must_use]
+    pub fn is_of(&self, template: &IssuerTemplate) -> bool {
+        self.issuer()
+            .is_ok_and(|issuer| template.names(&issuer, &self.content.payload))
     }
 }
 
@@ -338,7 +345,10 @@ mod tests {
             Token::decode(&text).unwrap().issuer().map(Cow::into_owned)
         };
         assert_eq!(issuer(r#"{"iss":"a\/b"}"#), Ok("a/b".to_owned()));
-        assert_eq!(issuer("{}"), Err(Refusal::MissingClaim));
-        assert_eq!(issuer(r#"{"iss":null}"#), Err(Refusal::InvalidClaim));
+        assert_eq!(issuer("{}"), Err(Refusal::MissingClaim.of("iss")));
+        assert_eq!(
+            issuer(r#"{"iss":null}"#),
+            Err(Refusal::InvalidClaim.of("iss"))
+        );
     }
 }

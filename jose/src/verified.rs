@@ -2,7 +2,7 @@
 
 use crate::json::{Object, Value};
 use crate::token::Content;
-use crate::{ClaimPath, Purpose, Refusal, Rules, TrustedKey, UnixMicros};
+use crate::{ClaimPath, Purpose, Refusal, Refused, Rules, TrustedKey, UnixMicros};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub struct Verified<'t> {
 ///
 /// # Errors
 /// As [`Verified::check`]; [`Refusal::Malformed`] for a payload that is no strict JSON object.
-pub fn judge_payload(payload_json: &str, typ: &str, rules: &Rules) -> Result<(), Refusal> {
+pub fn judge_payload(payload_json: &str, typ: &str, rules: &Rules) -> Result<(), Refused> {
     let content = Content::of_payload(payload_json, typ).ok_or(Refusal::Malformed)?;
     let unsigned = Verified {
         content,
@@ -63,7 +63,7 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] for anything else.
-    pub fn user<'a>(&'a self, rules: &Rules) -> Result<Option<Cow<'a, str>>, Refusal> {
+    pub fn user<'a>(&'a self, rules: &Rules) -> Result<Option<Cow<'a, str>>, Refused> {
         let takes_integers = rules.numeric_subject || rules.user_claim.name() != Some("sub");
         self.claim_at(&rules.user_claim, |value| {
             let text = match value.string() {
@@ -80,7 +80,7 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] for anything else.
-    pub fn session_version(&self, rules: &Rules) -> Result<Option<i64>, Refusal> {
+    pub fn session_version(&self, rules: &Rules) -> Result<Option<i64>, Refused> {
         self.claim_at(&rules.version_claim, |value| {
             let digits = value.text();
             let is_unsigned = digits.bytes().all(|b| b.is_ascii_digit());
@@ -88,11 +88,21 @@ impl<'t> Verified<'t> {
         })
     }
 
+    /// Whose token it is: `iss`, as the token says it where the rules have a template.
+    #[must_use]
+    pub fn issuer_name(&self, rules: &Rules) -> String {
+        let said = self.claim("iss", Value::string).ok().flatten();
+        match said.filter(|_| rules.template.is_some()) {
+            Some(issuer) => issuer.into_owned(),
+            None => rules.issuer.clone(),
+        }
+    }
+
     /// `exp` (RFC 7519 section 4.1.4). `None` when it is absent.
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] when it is no number from 0 to the end of year 9999.
-    pub fn expires_at(&self) -> Result<Option<UnixMicros>, Refusal> {
+    pub fn expires_at(&self) -> Result<Option<UnixMicros>, Refused> {
         self.moment("exp")
     }
 
@@ -100,7 +110,7 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// As [`Verified::expires_at`].
-    pub fn issued_at(&self) -> Result<Option<UnixMicros>, Refusal> {
+    pub fn issued_at(&self) -> Result<Option<UnixMicros>, Refused> {
         self.moment("iat")
     }
 
@@ -108,7 +118,7 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// As [`Verified::expires_at`].
-    pub fn not_before(&self) -> Result<Option<UnixMicros>, Refusal> {
+    pub fn not_before(&self) -> Result<Option<UnixMicros>, Refused> {
         self.moment("nbf")
     }
 
@@ -116,7 +126,7 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] when it is no string.
-    pub fn token_id(&self) -> Result<Option<Cow<'_, str>>, Refusal> {
+    pub fn token_id(&self) -> Result<Option<Cow<'_, str>>, Refused> {
         self.claim("jti", Value::string)
     }
 
@@ -124,7 +134,7 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] when it is no string.
-    pub fn device_hash(&self) -> Result<Option<Cow<'_, str>>, Refusal> {
+    pub fn device_hash(&self) -> Result<Option<Cow<'_, str>>, Refused> {
         self.claim("device_hash", Value::string)
     }
 
@@ -138,10 +148,12 @@ impl<'t> Verified<'t> {
         &'a self,
         name: &str,
         read: impl FnOnce(Value<'a>) -> Option<T>,
-    ) -> Result<Option<T>, Refusal> {
+    ) -> Result<Option<T>, Refused> {
         match self.payload().get(name) {
             None => Ok(None),
-            Some(value) => read(value).map(Some).ok_or(Refusal::InvalidClaim),
+            Some(value) => read(value)
+                .map(Some)
+                .ok_or_else(|| Refusal::InvalidClaim.of(name)),
         }
     }
 
@@ -150,14 +162,16 @@ impl<'t> Verified<'t> {
         &'a self,
         path: &ClaimPath,
         read: impl FnOnce(Value<'a>) -> Option<T>,
-    ) -> Result<Option<T>, Refusal> {
+    ) -> Result<Option<T>, Refused> {
         match path.find(self.payload())? {
             None => Ok(None),
-            Some(value) => read(value).map(Some).ok_or(Refusal::InvalidClaim),
+            Some(value) => read(value)
+                .map(Some)
+                .ok_or_else(|| Refusal::InvalidClaim.of(path.as_str())),
         }
     }
 
-    fn moment(&self, name: &str) -> Result<Option<UnixMicros>, Refusal> {
+    fn moment(&self, name: &str) -> Result<Option<UnixMicros>, Refused> {
         self.claim(name, |v| v.number().and_then(UnixMicros::from_numeric_date))
     }
 }

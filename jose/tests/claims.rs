@@ -27,6 +27,7 @@ fn a_sound_token_gives_its_claims() {
             token_id: Some("j".into()),
             device_hash: Some("dA".into()),
             role: None,
+            issuer: None,
             session_id: Ok(None),
         }
     );
@@ -115,7 +116,9 @@ fn the_user_is_a_non_empty_string_or_an_integer_outside_of_sub() {
     let user = |rules: &Rules, name: &str, value: &str| {
         let token = verified("JWT", &payload(&[("sub", ""), (name, value)]));
         let claims = token.check(rules, Purpose::Access, NOW);
-        claims.map(|claims| claims.user.unwrap().into_owned())
+        claims
+            .map(|claims| claims.user.unwrap().into_owned())
+            .map_err(|refused| refused.reason)
     };
     let invalid = Err(Refusal::InvalidClaim);
     assert_eq!(user(&rules(), "sub", r#""\u0031""#), Ok("1".to_owned()));
@@ -134,7 +137,9 @@ fn the_version_is_an_integer_from_0_to_2_to_the_63_less_1() {
     let version = |value: &str| {
         let token = verified("JWT", &payload(&[("session_version", value)]));
         let claims = token.check(&rules(), Purpose::Access, NOW);
-        claims.map(|claims| claims.session_version)
+        claims
+            .map(|claims| claims.session_version)
+            .map_err(|refused| refused.reason)
     };
     assert_eq!(version(""), Ok(None));
     assert_eq!(version("0"), Ok(Some(0)));
@@ -181,6 +186,7 @@ fn a_typ_names_the_purpose_in_any_case_and_with_or_without_its_prefix() {
         verified(typ, &payload(change))
             .check(&rules(), purpose, NOW)
             .err()
+            .map(|refused| refused.reason)
     };
     for typ in [
         "JWT",
@@ -241,6 +247,53 @@ fn single_claims_can_be_read_from_a_token_that_the_check_refuses() {
     assert_eq!(token.expires_at(), Ok(Some(UnixMicros(EXP))));
     assert_eq!(token.issued_at(), Ok(Some(UnixMicros(5_000_000))));
     assert_eq!(token.not_before(), Ok(None));
-    assert_eq!(token.token_id(), Err(Refusal::InvalidClaim));
+    assert_eq!(token.token_id().unwrap_err().reason, Refusal::InvalidClaim);
     assert_eq!(token.device_hash(), Ok(None));
+}
+
+#[test]
+fn a_refusal_names_the_claim_as_the_rules_do_and_never_its_value() {
+    let nested = Rules {
+        user_claim: jose::ClaimPath::parse("/who/id").unwrap(),
+        audience_claim: jose::ClaimPath::parse("azp").unwrap(),
+        required_claims: jose::RequiredClaims::parse(r#"{"/a/b": "secret", "plan": "gold"}"#)
+            .unwrap(),
+        ..rules()
+    };
+    let message = |rules: &Rules, change: &[(&str, &str)], now: i64| {
+        let token = verified("JWT", &payload(change));
+        let refused = token.check(rules, Purpose::Access, UnixMicros(now));
+        refused.unwrap_err().to_string()
+    };
+    let good = [
+        ("azp", r#""a""#),
+        ("who", r#"{"id":"u"}"#),
+        ("a", r#"{"b":"secret"}"#),
+        ("plan", r#""gold""#),
+    ];
+    let without = |name: &str| -> Vec<(&str, &str)> {
+        good.into_iter().filter(|(n, _)| *n != name).collect()
+    };
+    let mut wrong = without("azp");
+    wrong.push(("azp", r#""other""#));
+    for (rules, change, name) in [
+        (&nested, without("who"), "/who/id"),
+        (&nested, without("azp"), "azp"),
+        (&nested, wrong, "azp"),
+        (&nested, without("a"), "/a/b"),
+        (&nested, without("plan"), "plan"),
+        (&rules(), vec![("exp", "\"x\"")], "exp"),
+        (&rules(), vec![("exp", "1")], "exp"),
+        (&rules(), vec![("nbf", "900000")], "nbf"),
+        (&rules(), vec![("iat", "900000")], "iat"),
+        (&rules(), vec![("iat", "900000"), ("nbf", "5")], "iat"),
+        (&rules(), vec![("jti", "7")], "jti"),
+        (&rules(), vec![("iss", r#""x""#)], "iss"),
+        (&rules(), vec![("aud", r#""x""#)], "aud"),
+        (&rules(), vec![("sub", "7")], "sub"),
+        (&rules(), vec![("device_hash", "7")], "device_hash"),
+    ] {
+        let message = message(rules, &change, NOW.0);
+        assert!(message.ends_with(&format!(": {name}")), "{message} {name}");
+    }
 }

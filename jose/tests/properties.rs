@@ -51,7 +51,10 @@ fn accept(text: &str) -> Result<(), Refusal> {
     let token = Token::decode(text)?;
     let _ = (token.issuer(), token.kid(), token.algorithm());
     let verified = KEYS.with(|keys| keys.verify(token, NOW))?;
-    verified.check(&rules(), Purpose::Access, NOW).map(drop)
+    verified
+        .check(&rules(), Purpose::Access, NOW)
+        .map(drop)
+        .map_err(|refused| refused.reason)
 }
 
 #[test]

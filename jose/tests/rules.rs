@@ -228,7 +228,7 @@ fn the_typ_is_one_of_the_rows() {
         match token.check(&rules, Purpose::Access, NOW) {
             Ok(_) => true,
             Err(refusal) => {
-                assert_eq!(refusal, Refusal::WrongPurpose);
+                assert_eq!(refusal.reason, Refusal::WrongPurpose);
                 false
             }
         }

@@ -3,6 +3,7 @@
 mod binding;
 mod functions;
 mod history;
+mod lookup;
 mod one_time;
 mod triggers;
 mod users;

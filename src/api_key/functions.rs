@@ -80,7 +80,7 @@ fn check_api_key(key: Option<&str>) -> OneRow {
         let attached = current();
         let keys = attached.api_keys()?;
         let found = refused(
-            key.ok_or(Error::Refused(Refusal::UnknownApiKey))
+            key.ok_or(Error::from(Refusal::UnknownApiKey))
                 .and_then(|key| find(keys, key)),
         )?;
         let reason = match &found {
@@ -103,7 +103,7 @@ fn check_api_key(key: Option<&str>) -> OneRow {
 fn refused<T>(outcome: Result<T>) -> Result<Result<T, Refusal>> {
     match outcome {
         Ok(value) => Ok(Ok(value)),
-        Err(Error::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Error::Refused(refused)) => Ok(Err(refused.reason)),
         Err(error) => Err(error),
     }
 }

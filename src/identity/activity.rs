@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::pg::carrier::Scope;
 use crate::pg::slots::{self, Entry};
 use crate::pg::{clock, preload};
+use crate::settings::{self, WhenEnded};
 use crate::token::Standing;
 
 /// What is listed of a transaction without an identity, which hides the session's.
@@ -90,34 +91,25 @@ fn describe(credential: &Credential) -> String {
 }
 
 impl Listed {
-    /// None where nobody is authenticated, or the identity is over.
-    fn of(entry: &Entry, now: UnixMicros) -> Result<Option<(i64, Self)>> {
-        let text = String::from_utf8_lossy(&entry.listed);
-        let parts = text.split_once(' ').and_then(|(since, listed)| {
-            Some((
-                since.parse().ok()?,
-                serde_json::from_str::<Self>(listed).ok()?,
-            ))
-        });
-        let Some((since, listed)) = parts else {
-            return Ok(None);
-        };
-        let verdict = match &listed.by {
-            By::Token(standing) => standing.verify(now),
+    /// Who it is and since when; None where nobody is authenticated.
+    fn of(entry: &Entry) -> Option<(i64, Self)> {
+        let text = String::from_utf8_lossy(&entry.said.listed);
+        let (since, listed) = text.split_once(' ')?;
+        Some((since.parse().ok()?, serde_json::from_str(listed).ok()?))
+    }
+
+    /// Does the identity hold now, as far as can be told from here?
+    fn verify(&self, now: UnixMicros) -> Result<()> {
+        match &self.by {
+            By::Token(standing) => standing.verify(&self.user_id, now),
             By::ApiKey(mark) => api_key::current()
                 .api_keys()
                 .and_then(|keys| api_key::verify_again(keys, mark, now))
                 .map(|_| ()),
-            By::Cut(_) => match listed.expires_at {
+            By::Cut(_) => match self.expires_at {
                 Some(end) if end <= now.0 => Err(Refusal::Expired.into()),
                 _ => Ok(()),
             },
-        };
-        match verdict {
-            Ok(()) => Ok(Some((since, listed))),
-            // As where the identity is asked for.
-            Err(Error::Refused(_) | Error::NotSetUp(..)) => Ok(None),
-            Err(error) => Err(error),
         }
     }
 
@@ -149,8 +141,14 @@ fn entries() -> Result<Vec<(Entry, i64, Listed)>> {
     let now = clock::now();
     let mut found = Vec::new();
     for entry in slots::entries() {
-        if let Some((since, listed)) = Listed::of(&entry, now)? {
-            found.push((entry, since, listed));
+        let Some((since, listed)) = Listed::of(&entry) else {
+            continue;
+        };
+        match listed.verify(now) {
+            Ok(()) => found.push((entry, since, listed)),
+            // As where the identity is asked for.
+            Err(Error::Refused(_) | Error::NotSetUp(..)) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(found)
@@ -160,7 +158,11 @@ fn entries() -> Result<Vec<(Entry, i64, Listed)>> {
 pub fn active() -> Result<Vec<Active>> {
     let row = |(entry, since, listed): (Entry, i64, Listed)| {
         let (issuer, token_id, session_id) = match listed.by {
-            By::Token(token) => (Some(token.issuer), token.token_id, token.session_id),
+            By::Token(token) => (
+                Some(token.issuer().to_owned()),
+                token.token_id,
+                token.session_id,
+            ),
             By::ApiKey(_) | By::Cut(_) => (None, None, None),
         };
         Active {
@@ -171,7 +173,7 @@ pub fn active() -> Result<Vec<Active>> {
                 Kind::Token => "token",
                 Kind::ApiKey => "api_key",
             },
-            scope: match entry.scope {
+            scope: match entry.said.scope {
                 Scope::Transaction => "transaction",
                 Scope::Session => "session",
             },
@@ -182,6 +184,36 @@ pub fn active() -> Result<Vec<Active>> {
         }
     };
     Ok(entries()?.into_iter().map(row).collect())
+}
+
+/// Refuses what is too long to be listed, where others must be able to tell that it has ended.
+pub fn must_fit(credential: &Credential) -> Result<()> {
+    if settings::when_ended() == WhenEnded::hide || credential.kept_listing(describe) == NOBODY {
+        return Ok(());
+    }
+    let listed = serde_json::from_str(&credential.kept_listing(describe));
+    match listed {
+        Ok(Listed {
+            by: By::Token(_) | By::ApiKey(_),
+            ..
+        }) => Ok(()),
+        _ => Err(Refusal::TooLarge.into()),
+    }
+}
+
+/// The identities of this database that have ended, on connections that are to end with theirs.
+pub fn ended() -> Vec<Entry> {
+    let now = clock::now();
+    let has_ended = |listed: &Listed| match (&listed.by, listed.verify(now)) {
+        // The setting came after it.
+        (By::Cut(_), _) | (_, Err(Error::Refused(_))) => true,
+        // Where nothing can be verified (a table is not attached, say) nothing has ended: it is only hidden.
+        (_, Ok(()) | Err(_)) => false,
+    };
+    (slots::entries().into_iter())
+        .filter(|entry| entry.hangs_up)
+        .filter(|entry| Listed::of(entry).is_some_and(|(_, listed)| has_ended(&listed)))
+        .collect()
 }
 
 /// Terminates the connections on which the user is authenticated; how many.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use jose::{Refusal, UnixMicros};
 use serde_json::json;
 
-use super::activity::By;
+use super::activity::{self, By};
 use crate::api_key::{self, Found, KeyMark};
 use crate::attach::{self, Bindings};
 use crate::error::Result;
@@ -17,9 +17,11 @@ use crate::token::{self, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
-    /// A token; its text, since what it was verified with may change.
+    /// A token; its text, since what it was verified with may change. And whose it was when it became the identity: should its
+    /// user claim name somebody else later, that is not whom the client authenticated as.
     Token {
         text: String,
+        user_id: Option<String>,
         verified: RefCell<Option<Rc<VerifiedToken>>>,
     },
     /// An API key: what it is verified by, never the key itself.
@@ -42,25 +44,34 @@ impl Credential {
     /// Verifies a token in full.
     pub fn of_token(text: &str, now: UnixMicros) -> Result<Self> {
         let verified = token::verify_claims(text, now)?;
-        verified.verify_session(now)?;
-        Ok(Self::Token {
+        let session = verified.verify_session(now)?;
+        let token = Self::Token {
             text: text.to_owned(),
+            user_id: verified.user_of(&session).map(str::to_owned),
             verified: RefCell::new(Some(verified)),
-        })
+        };
+        activity::must_fit(&token)?;
+        Ok(token)
     }
 
     /// Takes an API key that was found and holds.
     pub fn of_key(found: &Found) -> Result<Self> {
-        Ok(Self::Key {
+        let key = Self::Key {
             mark: found.mark(),
             last: RefCell::new(Some(Key::read(found, None)?)),
-        })
+        };
+        activity::must_fit(&key)?;
+        Ok(key)
     }
 
     /// As it is carried.
     pub fn to_text(&self) -> String {
         match self {
-            Self::Token { text, .. } => format!("token {text}"),
+            // A token has no white space.
+            Self::Token { text, user_id, .. } => match user_id {
+                Some(user_id) => format!("token {text} {user_id}"),
+                None => format!("token {text}"),
+            },
             Self::Key { mark, .. } => format!("key {}", mark.to_text()),
         }
     }
@@ -68,10 +79,17 @@ impl Credential {
     /// From what was carried; None for nobody.
     pub fn from_text(text: &str) -> Option<Self> {
         match text.split_once(' ')? {
-            ("token", text) => Some(Self::Token {
-                text: text.to_owned(),
-                verified: RefCell::default(),
-            }),
+            ("token", carried) => {
+                let (text, user_id) = match carried.split_once(' ') {
+                    Some((text, user_id)) => (text, Some(user_id.to_owned())),
+                    None => (carried, None),
+                };
+                Some(Self::Token {
+                    text: text.to_owned(),
+                    user_id,
+                    verified: RefCell::default(),
+                })
+            }
             ("key", mark) => Some(Self::Key {
                 mark: KeyMark::from_text(mark)?,
                 last: RefCell::default(),
@@ -83,7 +101,11 @@ impl Credential {
     /// Would it be verified again, now?
     pub fn verify_again(&self, now: UnixMicros) -> Result<()> {
         match self {
-            Self::Token { text, verified } => {
+            Self::Token {
+                text,
+                user_id,
+                verified,
+            } => {
                 let last = verified.borrow().clone();
                 let current = match last {
                     Some(last) if last.holds(now) => last,
@@ -93,7 +115,10 @@ impl Credential {
                         fresh
                     }
                 };
-                current.verify_session(now)?;
+                let session = current.verify_session(now)?;
+                if current.user_of(&session) != user_id.as_deref() {
+                    return Err(Refusal::UnknownUser.into());
+                }
                 Ok(())
             }
             Self::Key { mark, last } => {
@@ -118,24 +143,24 @@ impl Credential {
     /// The user's id, as the id column prints it.
     pub fn user_id(&self) -> Option<String> {
         match self {
-            Self::Token { verified, .. } => verified
-                .borrow()
-                .as_ref()
-                .and_then(|verified| verified.user_id()),
+            Self::Token { user_id, .. } => user_id.clone(),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
         }
     }
 
     /// What `describe` says of it, kept with a token that was verified before.
     pub fn kept_listing(&self, describe: fn(&Self) -> String) -> String {
-        let Self::Token { verified, .. } = self else {
+        let Self::Token {
+            verified, user_id, ..
+        } = self
+        else {
             return describe(self);
         };
         let verified = verified.borrow();
         let Some(token) = verified.as_ref() else {
             return describe(self);
         };
-        let user = token.user_id();
+        let user = user_id.clone();
         let kept = token.listing.borrow().clone();
         match kept {
             Some((of, listing)) if of == user => listing,

@@ -39,9 +39,9 @@ fn try_authenticate(token: Option<&str>, scope: Option<&str>) -> OneRow {
                 enter(scope, credential);
                 (None, user_id, claims)
             }
-            Err(Error::Refused(refusal)) => {
+            Err(Error::Refused(refused)) => {
                 scope::enter_nobody_in(scope);
-                (Some(refusal.code()), None, None)
+                (Some(refused.reason.code()), None, None)
             }
             Err(error) => return Err(error),
         };
@@ -92,13 +92,16 @@ fn logout() {
 #[pg_extern(sql = false)]
 fn authenticate_request() -> OneRow {
     sql(|| {
-        let refusal = match request::authenticate()? {
+        let refused = match request::authenticate()? {
             Outcome::Accepted => None,
-            Outcome::Refused(refusal) => Some(refusal),
+            Outcome::Refused(refused) => Some(refused),
         };
         Ok(OneRow::default()
-            .with(c"reason", refusal.map(Refusal::code))
-            .with(c"explanation", refusal.map(Refusal::explanation)))
+            .with(
+                c"reason",
+                refused.as_ref().map(|refused| refused.reason.code()),
+            )
+            .with(c"explanation", refused.map(|refused| refused.to_string())))
     })
 }
 

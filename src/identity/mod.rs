@@ -6,11 +6,13 @@
 mod activity;
 mod credential;
 mod functions;
+mod hang_up;
 #[cfg(feature = "pg18")]
 mod login;
 mod request;
 mod scope;
 
+pub use hang_up::{TABLES as WATCHED_TABLES, sweep as hang_up};
 #[cfg(feature = "pg18")]
 pub use login::admit;
 pub use scope::{Whose, on_discard_all, whose};

@@ -1,6 +1,6 @@
 //! The bearer token of an HTTP request (RFC 6750 section 2.1), as PostgREST passes its headers on.
 
-use jose::Refusal;
+use jose::{Refusal, Refused};
 use serde_json::{Map, Value};
 
 use super::credential::Credential;
@@ -15,7 +15,7 @@ pub enum Outcome {
     /// It is the transaction's identity now; or there was none, and nobody is authenticated.
     Accepted,
     /// It is refused.
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 /// Makes the bearer token in `request.headers` the transaction's identity. Without one the transaction has none, whatever the
@@ -32,7 +32,7 @@ pub fn authenticate() -> Result<Outcome> {
             scope::enter(Scope::Transaction, credential);
             Ok(Outcome::Accepted)
         }
-        Err(Error::Refused(refusal)) => Ok(Outcome::Refused(refusal)),
+        Err(Error::Refused(refused)) => Ok(Outcome::Refused(refused)),
         Err(error) => Err(error),
     }
 }

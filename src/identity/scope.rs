@@ -14,6 +14,8 @@ use crate::pg::clock;
 use crate::pg::hooks::{self, Statement};
 use crate::pg::local::process_local;
 use crate::pg::transaction;
+use crate::relay;
+use crate::settings::{self, WhenEnded};
 
 /// Hides the session's identity for a transaction that has none.
 const NOBODY: &str = "nobody";
@@ -45,6 +47,9 @@ pub fn parse(scope: Option<&str>) -> Result<Scope> {
 /// Makes a credential that was just verified the identity.
 pub fn enter(scope: Scope, credential: Credential) {
     carrier::set(scope, &activity::listed(&credential), &credential.to_text());
+    if settings::when_ended() == WhenEnded::hang_up {
+        relay::want();
+    }
     // A session's is hidden while the transaction has one of its own.
     let hidden = scope == Scope::Session && !carrier::get(Scope::Transaction).is_empty();
     if !hidden {

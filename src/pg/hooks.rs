@@ -7,6 +7,7 @@ use core::ffi::c_char;
 use std::cell::Cell;
 
 use super::local::process_local;
+use super::slots;
 use pgrx::prelude::*;
 
 process_local! {
@@ -56,6 +57,16 @@ unsafe extern "C-unwind" fn call_on_discard_all() {
     }
 }
 
+/// A statement that PostgreSQL's own cancel did not meet, in between two fetches from a cursor, say.
+#[pg_guard]
+unsafe extern "C-unwind" fn cancel_it() {
+    ereport!(
+        ERROR,
+        PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+        "canceling statement because the transaction's identity has ended"
+    );
+}
+
 /// Installs the hooks, once in a backend.
 pub fn init(on_discard_all: OnDiscardAll) {
     ON_DISCARD_ALL.set(Some(on_discard_all));
@@ -90,6 +101,10 @@ macro_rules! executor_run {
         /// A statement runs, or a cursor is fetched from.
         unsafe extern "C-unwind" fn run($($argument: $type),*) {
             count();
+            if slots::is_over() {
+                // SAFETY: a function of ours that fails as PostgreSQL's do.
+                unsafe { cancel_it() };
+            }
             let outer = RUNNING.replace(STATEMENTS.get());
             // SAFETY: passes on what PostgreSQL passed, to the next hook or to what it would have called itself.
             unsafe {

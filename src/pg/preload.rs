@@ -1,5 +1,6 @@
 //! Is the library one of `shared_preload_libraries`?
 
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::prelude::*;
@@ -18,4 +19,9 @@ pub fn init() {
 /// Was the library loaded when the server started?
 pub fn is_preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
+}
+
+/// What to do before something can be used that needs the preloaded library; None where it is.
+pub fn hint() -> Option<&'static CStr> {
+    (!is_preloaded()).then_some(c"Add auth_ext to shared_preload_libraries and restart the server.")
 }

@@ -110,13 +110,16 @@ pub fn worker(database: pg_sys::Oid) -> Option<i32> {
 
 /// Asks for a worker.
 pub fn want(database: pg_sys::Oid) {
+    add(database).set();
+}
+
+/// Asks for a worker, for when the launcher looks next: its latch.
+pub fn add(database: pg_sys::Oid) -> Latch {
     let mut registry = REGISTRY.exclusive();
-    let launcher = registry.launcher;
     if registry.entry_or_free(database).is_none() {
         registry.overflow = true;
     }
-    drop(registry);
-    launcher.set();
+    registry.launcher
 }
 
 /// This process is the launcher.

@@ -5,6 +5,7 @@
 
 use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use pgrx::prelude::*;
@@ -37,6 +38,10 @@ pub struct Slot {
     database: AtomicU32,
     /// When the process began: another has another.
     started: AtomicI64,
+    /// 1: what runs under an identity that ends is ended, too.
+    hang_up: AtomicU32,
+    /// The turn of the transaction's place whose identity has ended; 0: none has.
+    over: AtomicU64,
     transaction: Place,
     session: Place,
 }
@@ -60,6 +65,7 @@ enum Own {
 
 process_local! {
     static OWN: Cell<Own> = const { Cell::new(Own::Unknown) };
+    static HANG_UP: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The place of a process among all.
@@ -97,6 +103,9 @@ fn enter() -> Own {
     slot.session.write(&[]);
     slot.database.store(database.to_u32(), Ordering::Relaxed);
     slot.started.store(started, Ordering::Relaxed);
+    slot.hang_up
+        .store(u32::from(HANG_UP.get()), Ordering::Relaxed);
+    slot.over.store(0, Ordering::Relaxed);
     slot.pid.store(process::own_pid(), Ordering::Release);
     process::at_exit(leave);
     Own::Entered(slot)
@@ -129,6 +138,23 @@ pub fn write(scope: Scope, listed: &[u8]) {
     slot.place(scope).write(listed);
 }
 
+/// Says whether what runs on this connection under an identity is to end with it. Must not fail.
+pub fn hang_up(hang_up: bool) {
+    HANG_UP.set(hang_up);
+    if let Own::Entered(slot) = OWN.get() {
+        slot.hang_up.store(u32::from(hang_up), Ordering::Relaxed);
+    }
+}
+
+/// Was this transaction's identity found to have ended, by somebody who cancels what runs under it?
+pub fn is_over() -> bool {
+    let Own::Entered(slot) = OWN.get() else {
+        return false;
+    };
+    let over = slot.over.load(Ordering::Relaxed);
+    over != 0 && over == slot.transaction.turn.load(Ordering::Relaxed)
+}
+
 impl Slot {
     fn place(&self, scope: Scope) -> &Place {
         match scope {
@@ -138,11 +164,26 @@ impl Slot {
     }
 
     /// What holds now: the transaction's hides the session's.
-    fn listed(&self) -> Option<(Scope, Vec<u8>)> {
+    fn listed(&self) -> Option<Said> {
         [Scope::Transaction, Scope::Session]
             .into_iter()
-            .map(|scope| (scope, self.place(scope).read()))
-            .find(|(_, listed)| !listed.is_empty())
+            .map(|scope| {
+                let (turn, listed) = self.place(scope).read();
+                Said {
+                    scope,
+                    turn,
+                    listed,
+                }
+            })
+            .find(|said| !said.listed.is_empty())
+    }
+
+    /// Is somebody authenticated, perhaps, on a connection that is to end with its identity?
+    fn is_watched(&self) -> bool {
+        let is_said = |place: &Place| place.length.load(Ordering::Relaxed) != 0;
+        self.pid.load(Ordering::Acquire) != 0
+            && self.hang_up.load(Ordering::Relaxed) != 0
+            && (is_said(&self.transaction) || is_said(&self.session))
     }
 
     fn is_of(&self, pid: i32, started: i64) -> bool {
@@ -168,8 +209,8 @@ impl Place {
         self.turn.store(turn.wrapping_add(2), Ordering::Release);
     }
 
-    /// A copy that is whole. Empty where none is to be had: its backend was stopped in the middle of writing.
-    fn read(&self) -> Vec<u8> {
+    /// A copy that is whole, with its turn. Empty where none is to be had: its backend was stopped in the middle of writing.
+    fn read(&self) -> (u64, Vec<u8>) {
         for attempt in 0..TRIES {
             let turn = self.turn.load(Ordering::Acquire);
             if turn.is_multiple_of(2) {
@@ -182,27 +223,71 @@ impl Place {
                 copy.truncate(length);
                 fence(Ordering::Acquire);
                 if self.turn.load(Ordering::Relaxed) == turn {
-                    return copy;
+                    return (turn, copy);
                 }
             }
             if attempt % 20 == 19 {
                 process::sleep(Duration::from_millis(1));
             }
         }
-        Vec::new()
+        (0, Vec::new())
     }
 }
 
 /// What a backend said of itself.
+#[derive(PartialEq, Eq)]
+pub struct Said {
+    /// How long it holds.
+    pub scope: Scope,
+    /// The text.
+    pub listed: Vec<u8>,
+    turn: u64,
+}
+
+/// A backend's, and what it said.
 pub struct Entry {
     /// Its process.
     pub pid: i32,
-    /// How long it holds.
-    pub scope: Scope,
+    /// Is what runs under the identity to end with it?
+    pub hangs_up: bool,
     /// What it said.
-    pub listed: Vec<u8>,
+    pub said: Said,
     started: i64,
     slot: usize,
+}
+
+/// Names one identity of one backend.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Named {
+    slot: usize,
+    started: i64,
+    turn: u64,
+}
+
+impl Entry {
+    /// Another for each identity.
+    pub fn name(&self) -> Named {
+        Named {
+            slot: self.slot,
+            started: self.started,
+            turn: self.said.turn,
+        }
+    }
+}
+
+/// Databases in which an identity is to be watched that ends what runs under it.
+pub fn watched_databases() -> HashSet<pg_sys::Oid> {
+    (SLOTS.all().iter())
+        .filter(|slot| slot.is_watched())
+        .map(|slot| pg_sys::Oid::from(slot.database.load(Ordering::Relaxed)))
+        .collect()
+}
+
+/// Is this database one of them?
+pub fn is_watched() -> bool {
+    let database = process::own_database().to_u32();
+    (SLOTS.all().iter())
+        .any(|slot| slot.database.load(Ordering::Relaxed) == database && slot.is_watched())
 }
 
 /// What the backends of this database say.
@@ -215,12 +300,13 @@ pub fn entries() -> Vec<Entry> {
             if pid == 0 || slot.database.load(Ordering::Relaxed) != database {
                 return None;
             }
-            let (scope, listed) = slot.listed()?;
+            let hangs_up = slot.hang_up.load(Ordering::Relaxed) != 0;
+            let said = slot.listed()?;
             // The same process's as a moment ago.
             slot.is_of(pid, started).then_some(Entry {
                 pid,
-                scope,
-                listed,
+                hangs_up,
+                said,
                 started,
                 slot: index,
             })
@@ -238,10 +324,25 @@ unsafe extern "C" {
 /// Terminates the backend, if it still says the same. False where it does not, or is gone.
 pub fn terminate(entry: &Entry) -> bool {
     const SIGTERM: i32 = 15;
+    signal(entry, SIGTERM)
+}
+
+/// Cancels the statement that runs under a transaction's identity; those that follow in the same transaction are refused
+/// ([`is_over`]). False where the backend does not say the same any more, or is gone.
+pub fn cancel(entry: &Entry) -> bool {
+    const SIGINT: i32 = 2;
+    // Another transaction's place has another turn: for that it says nothing.
+    if let Some(slot) = SLOTS.all().get(entry.slot) {
+        slot.over.store(entry.said.turn, Ordering::Relaxed);
+    }
+    signal(entry, SIGINT)
+}
+
+fn signal(entry: &Entry, signal: i32) -> bool {
     let Some(slot) = SLOTS.all().get(entry.slot) else {
         return false;
     };
-    if slot.listed() != Some((entry.scope, entry.listed.clone())) {
+    if slot.listed().as_ref() != Some(&entry.said) {
         return false;
     }
     // SAFETY: the lock is released below, and nothing between fails. A backend leaves the array of processes, which takes this lock
@@ -253,7 +354,7 @@ pub fn terminate(entry: &Entry) -> bool {
         let is_it = !process.is_null()
             && index(process) == Some(entry.slot)
             && slot.is_of(entry.pid, entry.started);
-        let told = is_it && kill(entry.pid, SIGTERM) == 0;
+        let told = is_it && kill(entry.pid, signal) == 0;
         pg_sys::LWLockRelease(lock);
         told
     }

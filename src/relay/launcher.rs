@@ -12,7 +12,7 @@ use pgrx::bgworkers::{
 use pgrx::prelude::*;
 
 use crate::error;
-use crate::pg::{background, process, registry};
+use crate::pg::{background, process, registry, slots};
 use crate::settings;
 
 /// A backstop: who wants a worker, or has lost one, wakes the launcher.
@@ -77,6 +77,12 @@ impl Launcher {
         if registry::overflow() {
             want_all();
         }
+        // Who entered an identity asked for a worker; not who was told later to end with it.
+        (slots::watched_databases().into_iter())
+            .filter(|database| registry::worker(*database).is_none())
+            .for_each(|database| {
+                registry::add(database);
+            });
         let mut wait = SWEEP;
         if let Some(interval) = settings::prune_interval() {
             let elapsed = self.visited.elapsed();

@@ -10,15 +10,15 @@ mod trusted;
 mod worker;
 
 pub use position::{Backlog, backlog};
-pub use worker::Prune;
+pub use worker::{Task, Tasks};
 
 use crate::pg::{background, preload, process, registry};
 
 /// Called while the library is loaded.
-pub fn init(prune: Prune) {
+pub fn init(tasks: Tasks) {
     if preload::is_preloaded() {
         registry::init();
-        worker::init(prune);
+        worker::init(tasks);
         background::init(launcher::run, worker::run);
         launcher::register();
     }
@@ -33,6 +33,13 @@ pub fn is_available() -> bool {
 pub fn wake() {
     if is_available() {
         registry::wake(process::own_database());
+    }
+}
+
+/// There is something for a worker to watch; one that runs sees so itself.
+pub fn want() {
+    if is_available() && worker().is_none() {
+        registry::want(process::own_database());
     }
 }
 

@@ -3,13 +3,14 @@
 use pgrx::prelude::*;
 
 use crate::pg::acting::ActingAs;
+use crate::pg::catalog;
 use crate::pg::local::process_local;
 use crate::pg::plan::{Plan, Sees};
 
 process_local! {
     /// The tables that belong to the extension and to its owner, a superuser; on which no code runs but a superuser's.
     static OWN_TABLES: Plan = Plan::prepare(
-        "SELECT c.relname::text
+        "SELECT c.oid
          FROM pg_catalog.pg_extension AS e
          JOIN pg_catalog.pg_authid AS o ON o.oid = e.extowner AND o.rolsuper
          JOIN pg_catalog.pg_depend AS d
@@ -17,7 +18,6 @@ process_local! {
              AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e'
          JOIN pg_catalog.pg_class AS c
              ON c.oid = d.objid AND c.relkind = 'r' AND c.relowner = e.extowner AND NOT c.relhasrules
-         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'auth'
          WHERE e.extname = 'auth_ext'
            AND NOT EXISTS (
                SELECT FROM pg_catalog.pg_trigger AS t
@@ -37,9 +37,9 @@ pub fn restricted() -> ActingAs {
 
 /// Are all of these tables the extension's, as it made them? Locked ones stay so until the transaction ends.
 pub fn are_own(names: &[&core::ffi::CStr]) -> bool {
-    let own: Vec<String> =
-        OWN_TABLES.with(|plan| plan.run(Sees::Latest, &[], 0, |row| row.required::<String>(1)));
+    let own: Vec<pg_sys::Oid> =
+        OWN_TABLES.with(|plan| plan.run(Sees::Latest, &[], 0, |row| row.required(1)));
     names
         .iter()
-        .all(|name| own.iter().any(|own| own.as_bytes() == name.to_bytes()))
+        .all(|name| own.contains(&catalog::auth_relation(name)))
 }

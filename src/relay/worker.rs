@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use super::position::relay_step;
 use super::trusted;
 use crate::pg::process::{self, Tables};
-use crate::pg::registry;
+use crate::pg::{registry, slots};
 use crate::settings::{self, Notify};
 
 /// Committing backends wake the worker. What has nobody to do so (a prepared transaction) waits at most so long.
@@ -24,6 +24,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(10);
 /// While somebody holds a lock on the tables.
 const BUSY: Duration = Duration::from_millis(100);
+
+/// While somebody's identity is to be watched.
+const WATCH: Duration = Duration::from_millis(200);
 
 /// So long a worker stays that has nothing to do.
 const LINGER: Duration = Duration::from_secs(10);
@@ -37,20 +40,28 @@ const TABLES: [&CStr; 4] = [
     c"invalidation_pruned",
 ];
 
-/// How a worker prunes.
-pub struct Prune {
+/// What a worker does beside relaying.
+pub struct Task {
     /// The tables that it needs.
     pub tables: &'static [&'static CStr],
-    /// Removes some rows, in the running transaction. True when there is more.
+    /// Does some of it, in the running transaction. True when something was done, and there may be more.
     pub step: fn() -> bool,
 }
 
-static PRUNE: OnceLock<Prune> = OnceLock::new();
+/// All of that.
+pub struct Tasks {
+    /// Removes rows that nothing can ask for.
+    pub prune: Task,
+    /// Ends what runs under identities that have ended.
+    pub hang_up: Task,
+}
+
+static TASKS: OnceLock<Tasks> = OnceLock::new();
 
 /// Called in the postmaster.
-pub fn init(prune: Prune) {
+pub fn init(tasks: Tasks) {
     // A second call would bring the same.
-    let _ = PRUNE.set(prune);
+    let _ = TASKS.set(tasks);
 }
 
 enum Step {
@@ -74,19 +85,33 @@ fn work() {
     let began = Instant::now();
     let mut sent_at = began;
     let mut pruned_at = None;
+    let mut watched_at = None;
     loop {
         let prune_is_due = settings::prune_interval()
             .is_some_and(|interval| pruned_at.is_none_or(|at: Instant| at.elapsed() >= interval));
-        let pruning = if prune_is_due { prune() } else { Step::Nothing };
+        let pruning = if prune_is_due {
+            task(|tasks| &tasks.prune)
+        } else {
+            Step::Nothing
+        };
         if prune_is_due && !matches!(pruning, Step::Sent) {
             pruned_at = Some(Instant::now());
         }
+        if slots::is_watched() {
+            watched_at = Some(Instant::now());
+            task(|tasks| &tasks.hang_up);
+        }
+        let is_watchful = watched_at.is_some_and(|at| at.elapsed() < LINGER);
         let pause = match step() {
             Step::Nothing if matches!(pruning, Step::Sent) => GATHER,
             Step::Sent => {
                 registry::well();
                 sent_at = Instant::now();
                 GATHER
+            }
+            Step::Nothing if is_watchful => {
+                registry::well();
+                WATCH
             }
             Step::Nothing if settings::notify() == Notify::relay => {
                 registry::well();
@@ -110,7 +135,9 @@ fn work() {
     }
     // Nobody wakes us from here on, so what was committed until here is for us.
     registry::leave();
-    step();
+    if !matches!(step(), Step::Gone) && slots::is_watched() {
+        registry::want(process::own_database());
+    }
 }
 
 /// Does somebody want the database for himself?
@@ -122,7 +149,7 @@ fn is_claimed() -> bool {
 
 /// Waits until somebody has committed, or for the whole of a short pause. False: the process is to end.
 fn rest(pause: Duration) -> bool {
-    let goes_on = if pause < SWEEP {
+    let goes_on = if pause < WATCH {
         process::sleep(pause);
         !BackgroundWorker::sigterm_received()
     } else {
@@ -138,10 +165,10 @@ fn step() -> Step {
     in_own_tables(&TABLES, relay_step)
 }
 
-/// Some of the pruning.
-fn prune() -> Step {
-    match PRUNE.get() {
-        Some(prune) => in_own_tables(prune.tables, prune.step),
+/// Some of what is to be done beside relaying.
+fn task(which: fn(&Tasks) -> &Task) -> Step {
+    match TASKS.get().map(which) {
+        Some(task) => in_own_tables(task.tables, task.step),
         None => Step::Nothing,
     }
 }

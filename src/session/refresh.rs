@@ -34,7 +34,7 @@ pub fn refresh(
     let issuer = trust.named(Some(&session.issuer)).ok();
     match session.verify(issuer.map(AsRef::as_ref), now) {
         Ok(()) => {}
-        Err(Error::Refused(refusal)) => return Ok(Err(refusal)),
+        Err(Error::Refused(refused)) => return Ok(Err(refused.reason)),
         Err(error) => return Err(error),
     }
     let Some(issuer) = issuer else {
@@ -55,7 +55,7 @@ pub fn refresh(
         session.device_hash = device_hash;
         session.device = device;
     }
-    let subject = token::subject(&issuer.rules, &session.user_id, None)?;
+    let subject = token::subject(issuer, &session.user_id, None)?;
     let access_token = access_token(
         issuer,
         &Grant {

@@ -14,6 +14,6 @@ mod verify;
 
 pub use functions::device_hash;
 pub use issue::{AccessToken, Subject, access_token, subject};
-pub use session::verify_user;
+pub use session::verify_login;
 pub use standing::Standing;
 pub use verified_cache::{VerifiedToken, cache_statistics, verify_claims};

@@ -17,7 +17,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     let Signed { token, issuer } = &signed;
     let claims =
         token.check_with_grace(&issuer.rules, Purpose::Access, now, issuer.refresh_grace)?;
-    let jti = claims.token_id.as_deref().ok_or(Refusal::MissingClaim)?;
+    let jti = (claims.token_id.as_deref()).ok_or_else(|| Refusal::MissingClaim.of("jti"))?;
     claims.on_device(device_hash.as_deref())?;
     let session = signed.verify_session(&claims, now)?;
 
@@ -29,6 +29,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     ]
     .iter()
     .any(|path| path.name().is_none());
+    issue::refuse_template(rules)?;
     if nested {
         return Err(Error::Argument(
             "tokens of an issuer with a nested audience, user or version claim cannot be refreshed"
@@ -41,7 +42,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
         .user_id
         .as_deref()
         .or(claims.user.as_deref())
-        .ok_or(Refusal::MissingClaim)?;
+        .ok_or_else(|| Refusal::MissingClaim.of(rules.user_claim.as_str()))?;
     let fresh = issue::issue(
         &Request {
             user_id,
@@ -56,7 +57,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
         },
         now,
     )?;
-    if revocation::revoke_and_tell(issuer, &claims, jti, REASON) {
+    if revocation::revoke_and_tell(issuer, &claims, user_id, jti, REASON) {
         Ok(fresh)
     } else {
         Err(Refusal::Revoked.into())

@@ -30,7 +30,6 @@ pub struct VerifiedToken {
     pub claims: Claims<'static>,
     /// Its payload, as it was signed.
     pub payload: Jsonb,
-    session_user: RefCell<Option<String>>,
     /// What is listed of it, for the user's id with which that was written.
     pub listing: RefCell<Option<(Option<String>, String)>>,
     last: RefCell<Option<Answer>>,
@@ -71,7 +70,6 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
         key_until: signed.token.key_until(),
         claims,
         payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,
-        session_user: RefCell::default(),
         listing: RefCell::default(),
         last: RefCell::default(),
     });
@@ -85,11 +83,10 @@ impl VerifiedToken {
         self.holds_under(&trust::current(), now)
     }
 
-    /// Whose token it is: as the id column prints it, where a users row was read.
-    /// None for nobody's.
-    pub fn user_id(&self) -> Option<String> {
-        let read = self.session_user.borrow().clone();
-        read.or_else(|| self.claims.user.as_deref().map(str::to_owned))
+    /// Whose token it is, by what [`VerifiedToken::verify_session`] answered: as the id column prints it, where a users row was
+    /// read. None for nobody's.
+    pub fn user_of<'a>(&'a self, session: &'a Session) -> Option<&'a str> {
+        session.user_id.as_deref().or(self.claims.user.as_deref())
     }
 
     /// The session that it is of; None where it is of none kept here.
@@ -123,7 +120,6 @@ impl VerifiedToken {
             return Ok(Rc::clone(&last.session));
         }
         let session = Rc::new(verify::verify_session(&self.issuer, &self.claims, now)?);
-        self.session_user.replace(session.user_id.clone());
         self.last.replace(moment.map(|moment| Answer {
             moment,
             attached,

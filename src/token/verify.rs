@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use jose::{Claims, Purpose, Refusal, Token, UnixMicros, Verified};
+use jose::{Claims, Purpose, Refusal, Refused, Token, UnixMicros, Verified};
 
 use super::login;
 use super::revocation;
@@ -42,11 +42,19 @@ pub fn verify_signature(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
 /// The issuer of a token: of one without `iss` the issuer that has no name, of which no `iss` is.
 fn issuer_of<'t>(token: &Token<'_>, trust: &'t Trust) -> Result<&'t Rc<Issuer>> {
     match token.issuer() {
-        Err(Refusal::MissingClaim) => Ok(trust.issuer("").ok_or(Refusal::MissingClaim)?),
-        Ok(name) if !name.is_empty() => Ok(trust.issuer(&name).ok_or(Refusal::WrongIssuer)?),
-        Ok(_) => Err(Refusal::WrongIssuer.into()),
-        Err(refusal) => Err(refusal.into()),
+        Err(missing) if missing.reason == Refusal::MissingClaim => {
+            Ok(trust.issuer("").ok_or(missing)?)
+        }
+        Ok(name) if !name.is_empty() => {
+            Ok(trust.issuer_of(token, &name).ok_or_else(wrong_issuer)?)
+        }
+        Ok(_) => Err(wrong_issuer().into()),
+        Err(refused) => Err(refused.into()),
     }
+}
+
+fn wrong_issuer() -> Refused {
+    Refusal::WrongIssuer.of("iss")
 }
 
 impl Signed<'_> {
@@ -65,7 +73,7 @@ impl Signed<'_> {
 /// open. Each is asked by itself.
 pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> Result<Session> {
     revocation::refuse_revoked(issuer, claims)?;
-    let mut session = session::verify(&issuer.rules, claims)?;
+    let mut session = session::verify(issuer, claims)?;
     // Nobody has no sessions.
     if let Some(user_id) = session.user_id.as_deref().or(claims.user.as_deref()) {
         session.until = login::refuse_ended(issuer, claims, user_id, now)?;

@@ -118,6 +118,35 @@ fn hears(listener: &mut Client) -> bool {
 }
 
 #[test]
+fn after_a_rename_of_our_schema_the_worker_relays_what_is_ours_and_nothing_of_an_impostors() {
+    let cluster = cluster("moved", &[("auth_ext.notify", "relay")]);
+    let app = App::new(&cluster, "moved");
+    let mut a = app.connect();
+    a.run("CREATE ROLE mallory LOGIN; ALTER SCHEMA auth RENAME TO moved");
+    a.run(&format!(
+        "GRANT CREATE ON DATABASE \"{}\" TO mallory",
+        app.db
+    ));
+    let mut mallory = cluster.connect_as(&app.db, "mallory");
+    mallory.run(
+        "CREATE SCHEMA auth;
+         CREATE TABLE auth.invalidation_log (xid xid8, n bigint, event text, relayed boolean, created_at timestamptz);
+         INSERT INTO auth.invalidation_log SELECT pg_current_xact_id(), 1, '{\"kind\":\"forged\"}', true, now();
+         CREATE TABLE auth.relay_position (singleton boolean PRIMARY KEY DEFAULT true, cursor text, sent_at timestamptz)",
+    );
+    a.run("LISTEN auth_invalidation");
+    a.run("SELECT moved.bump_session_version('41')");
+    let heard = a.notifications().timeout_iter(PATIENCE).next();
+    let heard = heard.expect("a living connection").expect("relayed");
+    assert!(!heard.payload().contains("forged"));
+    assert_eq!(
+        mallory.one::<i64>("SELECT count(*) FROM auth.relay_position", &[]),
+        0
+    );
+    wait(&mut a, "SELECT count(*) = 1 FROM moved.relay_position");
+}
+
+#[test]
 fn a_terminated_launcher_comes_back_and_says_so() {
     let cluster = cluster("launcher", &[("auth_ext.notify", "relay")]);
     let app = App::new(&cluster, "launcher");

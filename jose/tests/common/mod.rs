@@ -67,7 +67,10 @@ pub fn payload(change: &[(&str, &str)]) -> String {
 
 pub fn refusal(rules: &Rules, change: &[(&str, &str)], now: i64) -> Option<Refusal> {
     let token = verified("JWT", &payload(change));
-    token.check(rules, Purpose::Access, UnixMicros(now)).err()
+    token
+        .check(rules, Purpose::Access, UnixMicros(now))
+        .err()
+        .map(|refused| refused.reason)
 }
 
 pub fn refusal_now(change: &[(&str, &str)]) -> Option<Refusal> {
