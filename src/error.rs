@@ -122,7 +122,7 @@ impl Error {
     #[cfg(feature = "pg18")]
     pub fn into_reason(self) -> String {
         match self {
-            Self::Refused(refusal) => refusal.code().to_owned(),
+            Self::Refused(refused) => refused.reason.code().to_owned(),
             Self::NotSetUp(message, _) => message.to_owned(),
             Self::Argument(message) | Self::Forbidden(message) | Self::Internal(message) => message,
             Self::Retry => "a concurrent update was in the way".to_owned(),

@@ -1,5 +1,9 @@
 //! Connecting with a token: PostgreSQL 18's `oauth_validator_libraries = 'auth_ext'`.
 
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use auth_ext_tests::{App, Ask, Client, Cluster, Failure, ISSUER, Mint, Wire, json, shared};
 
 mod attacks;
@@ -309,6 +313,61 @@ fn a_login_trigger_and_the_counters_see_who_logged_in() {
             .one::<i64>("SELECT auth.end_connections('41')", &[]),
         1
     );
+}
+
+#[test]
+fn hang_up_ends_a_connection_whose_token_ends() {
+    let settings = [
+        ("shared_preload_libraries", "auth_ext"),
+        ("auth_ext.when_ended", "hang_up"),
+    ];
+    let Some(server) = Server::start("oauth_hang_up", &settings) else {
+        return;
+    };
+    let mut site = server.site("hang_up");
+    let (ended, kept) = (site.good(), site.token(&json!({"sub": "42"})));
+    let mut a = site.wire("app", &ended);
+    let mut b = site.wire("app", &kept);
+    site.admin.bump("41");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Ok(rows) = a.query("SELECT auth.user_id(), pg_sleep(0.1)") {
+        assert_eq!(rows, [["", ""]]);
+        assert!(Instant::now() < deadline, "still connected");
+    }
+    assert_eq!(b.show("SELECT auth.user_id()"), "42");
+}
+
+#[test]
+fn psycopg_connects_with_a_token_as_the_documentation_shows() {
+    let Some(server) = Server::start("oauth_psycopg", &[]) else {
+        return;
+    };
+    let mut site = server.site("psycopg");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let connect = |token: &str| {
+        let mut python = Command::new(tests.join("python"));
+        python
+            .arg(tests.join("oauth/connect.py"))
+            .arg(site.app.conninfo("app"))
+            .env("TOKEN", token)
+            .env("ISSUER", ISSUER);
+        let output = python.output().expect("python");
+        let text = |octets| String::from_utf8_lossy(octets).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let good = site.mint.token(
+        &mut site.admin,
+        &json!({"sub": "41", "session_version": 0, "role": "app"}),
+    );
+    assert_eq!(
+        connect(&good),
+        ("[\"app\", \"41\"]\n".into(), String::new())
+    );
+    site.admin.bump("41");
+    let (shown, complaint) = connect(&good);
+    assert_eq!(shown, "");
+    let expected = "OAuth bearer authentication failed for user \"app\"";
+    assert!(complaint.contains(expected), "{complaint}");
 }
 
 #[test]
