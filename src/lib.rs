@@ -85,6 +85,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::hooks::init(identity::on_discard_all);
     invalidation::init(invalidation::Ends {
         settle_bulk: accounts::settle_bulk,
+        settle_unlinked: accounts::identities::settle_bulk,
         wake: relay::wake,
     });
 }
