@@ -1,7 +1,5 @@
 //! One user's row: found by id as it is committed now, and bumped.
 
-use std::cell::OnceCell;
-
 use jose::{Refusal, UnixMicros};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -11,7 +9,7 @@ use crate::attach::{self, IdType};
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
-use crate::pg::plan::{Plan, Sees};
+use crate::pg::plan::{Plan, Sees, TablePlan};
 
 /// The attached users table.
 pub struct Users {
@@ -38,7 +36,7 @@ pub struct Users {
     /// Is the version column a bigint? (Otherwise it is an integer.)
     pub(super) has_bigint_version: bool,
     /// The kept plan of a bump, made when it is first needed.
-    pub(super) bump: OnceCell<Plan>,
+    pub(super) bump: TablePlan,
 }
 
 /// What a session depends on.
@@ -66,16 +64,16 @@ impl Users {
     pub fn bump(&self, user_id: &str) -> Result<i64> {
         let id = self.id_type.datum(user_id).ok_or(Refusal::UnknownUser)?;
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        let plan = self.bump.get_or_init(|| {
-            let sql = format!(
+        let types = [self.id_type.parameter()];
+        let plan = self.bump.on(&self.table, Sees::Transaction, &types, |table| {
+            format!(
                 "UPDATE {table} AS u SET {version} = coalesce(u.{version}, 0) OPERATOR(pg_catalog.+) 1
                  WHERE u.{id} OPERATOR(pg_catalog.=) $1
                  RETURNING u.{version}::pg_catalog.int8",
                 id = quote_identifier(&self.id_column),
                 version = quote_identifier(&self.version_column),
-                table = self.table.as_source(),
-            );
-            Plan::prepare(&sql, &[self.id_type.parameter()])
+                table = table.as_source(),
+            )
         });
         plan.run(Sees::Transaction, &[Some(id)], 0, |row| {
             row.get::<i64>(1).unwrap_or(0)

@@ -1,14 +1,12 @@
 //! An account's row, found by provider and subject as it is committed now.
 
-use std::cell::OnceCell;
-
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use crate::attach::{self, IdType};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, Relation, UniqueIndex};
-use crate::pg::plan::{Plan, Sees};
+use crate::pg::plan::{Sees, TablePlan};
 use crate::pg::probe::{Looked, Probe};
 
 /// The attached identities table.
@@ -29,7 +27,7 @@ pub struct Identities {
     /// The way to a row without a plan, where the table allows it; and whether its index begins with the subject.
     pub(super) probe: Option<(Probe, bool)>,
     /// The other way, made when it is first needed.
-    pub(super) find: OnceCell<Plan>,
+    pub(super) find: TablePlan,
     /// The way to the mark of an account.
     pub(super) marks: Option<Probe>,
 }
@@ -112,17 +110,16 @@ impl Identities {
 
     fn find_by_plan(&self, provider: pg_sys::Datum, subject: pg_sys::Datum) -> Option<String> {
         let _acting = ActingAs::reader(self.table.owner);
-        let plan = self.find.get_or_init(|| {
-            let sql = format!(
+        let types = [self.provider_type, self.subject_type].map(IdType::parameter);
+        let plan = self.find.on(&self.table, Sees::Latest, &types, |table| {
+            format!(
                 "SELECT i.{user}::pg_catalog.text FROM {table} AS i
                  WHERE i.{provider} OPERATOR(pg_catalog.=) $1 AND i.{subject} OPERATOR(pg_catalog.=) $2 LIMIT 2",
                 user = quote_identifier(&self.user_column),
                 provider = quote_identifier(&self.provider_column),
                 subject = quote_identifier(&self.subject_column),
-                table = self.table.as_source(),
-            );
-            let types = [self.provider_type, self.subject_type].map(IdType::parameter);
-            Plan::prepare(&sql, &types)
+                table = table.as_source(),
+            )
         });
         let mut users = plan.run(Sees::Latest, &[Some(provider), Some(subject)], 0, |row| {
             row.get::<String>(1)
