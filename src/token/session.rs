@@ -65,6 +65,15 @@ pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {
     Ok(account.map(|account| identities.link(&account)))
 }
 
+/// Who is reported as the user of a token that is refused: who is not known when it is, is not known a moment later either.
+pub fn refused_user(issuer: &Issuer, claim: Option<&str>, why: Refusal) -> Option<String> {
+    let says_id = matches!(issuer.user_key, UserKey::Id);
+    let known = says_id || why != Refusal::UnknownUser;
+    claim
+        .filter(|_| known)
+        .and_then(|claim| reported_user(issuer, Some(claim)))
+}
+
 /// Who is reported as the user of a token, whether or not it holds: where its user claim is no id, the user whom it names now.
 pub fn reported_user(issuer: &Issuer, claim: Option<&str>) -> Option<String> {
     let claim = claim?;
