@@ -34,6 +34,7 @@ pub fn bindings() -> Rc<Bindings> {
         vec![
             catalog::auth_relation(c"attached_tables"),
             catalog::auth_relation(c"user_floor"),
+            catalog::auth_relation(c"user_history"),
         ]
     };
     KEPT.with(|kept| kept.current(tables, Bindings::read))
