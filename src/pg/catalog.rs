@@ -11,6 +11,8 @@ pub use super::members::{auth_relation, extension_owner, our_schema, place};
 
 /// What the catalogs say of a relation.
 pub struct Relation {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
     /// Its owner.
     pub owner: pg_sys::Oid,
     /// Its schema's name.
@@ -54,6 +56,7 @@ pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
         let found = (!schema.is_null()).then(|| {
             let schema = CStr::from_ptr(schema).to_string_lossy().into_owned();
             Relation {
+                oid,
                 owner: form.relowner,
                 qualified_name: pgrx::spi::quote_qualified_identifier(&schema, &name),
                 schema,
@@ -84,6 +87,10 @@ pub fn try_lock(relation: pg_sys::Oid, mode: Lock) -> bool {
 /// How a relation is locked.
 #[derive(Clone, Copy)]
 pub enum Lock {
+    /// As SELECT does.
+    Read,
+    /// As UPDATE does.
+    Write,
     /// As CREATE TRIGGER does.
     Triggers,
     /// Against everybody.
@@ -94,6 +101,8 @@ impl Lock {
     #[allow(clippy::cast_possible_wrap, reason = "small constants")]
     const fn level(self) -> pg_sys::LOCKMODE {
         (match self {
+            Self::Read => pg_sys::AccessShareLock,
+            Self::Write => pg_sys::RowExclusiveLock,
             Self::Triggers => pg_sys::ShareRowExclusiveLock,
             Self::Everything => pg_sys::AccessExclusiveLock,
         }) as pg_sys::LOCKMODE
