@@ -5,10 +5,10 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::lookup::Ways;
-use crate::attach::IdType;
+use crate::attach::{self, IdType};
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
-use crate::pg::catalog::{self, Relation};
+use crate::pg::catalog::Relation;
 use crate::pg::plan::{Plan, Sees, TablePlan};
 use crate::pg::probe::Probe;
 
@@ -53,10 +53,9 @@ pub struct Account {
 }
 
 impl Users {
-    /// Is `relation` the users table, or a partition of it? A trigger of ours on any other has no say.
+    /// Is `relation` the users table, or a partition of it?
     pub fn covers(&self, relation: pg_sys::Oid) -> bool {
-        relation == self.relation
-            || (self.is_partitioned() && catalog::is_partition_of(relation, self.relation))
+        attach::covers(self.relation, &self.table, relation)
     }
 
     /// Is it a partitioned table, whose rows an UPDATE can move?

@@ -24,6 +24,7 @@ mod harness;
 mod health;
 mod hoisting;
 mod hygiene;
+mod identities;
 mod identity;
 mod identity_attacks;
 mod identity_everyday;
