@@ -102,10 +102,25 @@ impl Error {
         "no API-key table is attached",
         "SELECT auth.attach_api_keys('your_schema.api_keys');",
     );
+    /// An issuer's users are found by an identities table, and none is attached, or the attached one is gone.
+    pub const NO_IDENTITIES: Self = Self::NotSetUp(
+        "no identities table is attached",
+        "SELECT auth.attach_identities('your_schema.identities');",
+    );
     /// The users table lacks a column or trigger that it had when it was attached.
     pub const BROKEN_USERS: Self = Self::NotSetUp(
         "a column or trigger of the attached users table is gone, renamed or disabled",
         "SELECT auth.attach_users('your_schema.users', …); again, naming its columns.",
+    );
+    /// The same of the identities table, whose unique index counts as well.
+    pub const BROKEN_IDENTITIES: Self = Self::NotSetUp(
+        "a column, the unique index or a trigger of the attached identities table is gone, renamed or disabled",
+        "SELECT auth.attach_identities('your_schema.identities', …); again, naming its columns.",
+    );
+    /// An issuer's `user_column` cannot tell the users apart.
+    pub const NO_USER_COLUMN: Self = Self::NotSetUp(
+        "the issuer's user_column is no text, varchar, uuid, bigint or integer column of the users table with a unique index on it alone",
+        "CREATE UNIQUE INDEX ON your_schema.users (your_column); or correct user_column in auth.issuers.",
     );
     /// The same of the API-key table.
     pub const BROKEN_API_KEYS: Self = Self::NotSetUp(

@@ -46,6 +46,8 @@ pub struct Claims<'t> {
     pub device_hash: Option<Cow<'t, str>>,
     /// The role claim: the text of its JSON value.
     pub role: Option<Cow<'t, str>>,
+    /// `iss`, where the rules have a template for it.
+    pub issuer: Option<Cow<'t, str>>,
     /// `sid`. Only issuers whose sessions are kept give it a meaning: one that is no string is an error for them alone.
     pub session_id: Result<Option<Cow<'t, str>>, Refusal>,
 }
@@ -64,8 +66,15 @@ impl Claims<'_> {
             token_id: self.token_id.map(owned),
             device_hash: self.device_hash.map(owned),
             role: self.role.map(owned),
+            issuer: self.issuer.map(owned),
             session_id: self.session_id.map(|id| id.map(owned)),
         }
+    }
+
+    /// Whose token it is: `iss`, as the token says it.
+    #[must_use]
+    pub fn issuer_name<'a>(&'a self, rules: &'a Rules) -> &'a str {
+        self.issuer.as_deref().unwrap_or(&rules.issuer)
     }
 
     /// Judges the clock only: the claims were accepted by the same rules at another moment.
@@ -151,13 +160,18 @@ impl Verified<'_> {
         if !self.is_for(purpose, rules) {
             return Err(Refusal::WrongPurpose.into());
         }
-        let claims = self.read(rules)?;
+        let mut claims = self.read(rules)?;
         let issuer = self.issuer(rules)?;
         let audience = self.audience(rules)?;
 
-        if issuer.as_deref().unwrap_or_default() != rules.issuer {
+        let is_named = match (&rules.template, &issuer) {
+            (Some(template), Some(issuer)) => template.names(issuer, self.payload()),
+            _ => issuer.as_deref().unwrap_or_default() == rules.issuer,
+        };
+        if !is_named {
             return Err(Refusal::WrongIssuer.of("iss"));
         }
+        claims.issuer = issuer.filter(|_| rules.template.is_some());
         match audience {
             None if !rules.audience.is_empty() => {
                 return Err(Refusal::MissingClaim.of(rules.audience_claim.as_str()));
@@ -211,6 +225,7 @@ impl Verified<'_> {
                 .ok_or_else(|| Refusal::MissingClaim.of("exp"))?,
             token_id: self.token_id()?,
             device_hash: self.device_hash()?,
+            issuer: None,
             role: rules
                 .role_claim
                 .find(self.payload())?

@@ -27,6 +27,7 @@ mod claim_path;
 mod compact;
 mod device;
 mod fingerprint;
+mod issuer_template;
 mod json;
 mod jwe;
 mod key;
@@ -47,6 +48,7 @@ pub use claim_path::ClaimPath;
 pub use compact::sign_compact;
 pub use device::{InvalidDevice, device_hash};
 pub use fingerprint::{digest, fingerprint};
+pub use issuer_template::IssuerTemplate;
 pub use jsonwebtoken::Algorithm;
 pub use key::{
     BundledKey, KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey,

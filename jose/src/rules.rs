@@ -3,13 +3,15 @@
 use crate::claim_path::ClaimPath;
 use crate::json::{Object, Value, equal};
 use crate::token::bare_media_type;
-use crate::{Refusal, Refused, SessionCheck, UnixMicros};
+use crate::{IssuerTemplate, Refusal, Refused, SessionCheck, UnixMicros};
 
 /// What one issuer's tokens must claim.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// What `iss` must equal. Empty: the tokens have no `iss`.
     pub issuer: String,
+    /// The template that `issuer` is, if it is one: `iss` is one of it then.
+    pub template: Option<IssuerTemplate>,
     /// The audience claim must have one of these. Empty: the tokens carry none, and one that does is refused.
     pub audience: Vec<String>,
     /// The claim that is compared with it.
@@ -43,6 +45,7 @@ impl Rules {
     #[must_use]
     pub fn new(issuer: String, audience: Vec<String>) -> Self {
         Self {
+            template: IssuerTemplate::parse(&issuer),
             issuer,
             audience,
             audience_claim: ClaimPath::member("aud"),

@@ -1,7 +1,7 @@
 //! Step 1a: a token's structure. No key is looked at, and nothing here is to be trusted yet.
 
 use crate::json::{Object, Value};
-use crate::{Algorithm, AlgorithmName, Refusal, Refused, base64url};
+use crate::{Algorithm, AlgorithmName, IssuerTemplate, Refusal, Refused, base64url};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -118,6 +118,13 @@ impl<'t> Token<'t> {
             .ok_or_else(|| Refusal::MissingClaim.of("iss"))?
             .string()
             .ok_or_else(|| Refusal::InvalidClaim.of("iss"))
+    }
+
+    /// Does `template` name its `iss`? Unverified, as that is.
+    #[must_use]
+    pub fn is_of(&self, template: &IssuerTemplate) -> bool {
+        self.issuer()
+            .is_ok_and(|issuer| template.names(&issuer, &self.content.payload))
     }
 }
 

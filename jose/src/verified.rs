@@ -88,6 +88,16 @@ impl<'t> Verified<'t> {
         })
     }
 
+    /// Whose token it is: `iss`, as the token says it where the rules have a template.
+    #[must_use]
+    pub fn issuer_name(&self, rules: &Rules) -> String {
+        let said = self.claim("iss", Value::string).ok().flatten();
+        match said.filter(|_| rules.template.is_some()) {
+            Some(issuer) => issuer.into_owned(),
+            None => rules.issuer.clone(),
+        }
+    }
+
     /// `exp` (RFC 7519 section 4.1.4). `None` when it is absent.
     ///
     /// # Errors

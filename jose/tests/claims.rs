@@ -27,6 +27,7 @@ fn a_sound_token_gives_its_claims() {
             token_id: Some("j".into()),
             device_hash: Some("dA".into()),
             role: None,
+            issuer: None,
             session_id: Ok(None),
         }
     );

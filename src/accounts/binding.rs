@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use super::lookup::Ways;
 use super::users::Users;
 use crate::attach::{Attached, Binding, Bindings};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::local::process_local;
-use crate::pg::probe::Probe;
 
 process_local! {
     static KEPT: RefCell<Option<Rc<Attached<Users>>>> = const { RefCell::new(None) };
@@ -41,12 +41,10 @@ fn resolve(binding: &Binding, table: catalog::Relation) -> Result<Users> {
     let has_bigint_version = catalog::column(binding.relation, &binding.version_column)
         .is_some_and(|column| column.type_oid == pg_sys::INT8OID);
     let read: Vec<&str> = columns.into_iter().flatten().map(String::as_str).collect();
-    let keys = [binding.id_column.as_str()];
-    let index = catalog::unique_index(binding.relation, &keys);
-    let probe =
-        (index.as_ref()).and_then(|index| Probe::new(binding.relation, index, &keys, &read));
+    let index = catalog::unique_index(binding.relation, &[&binding.id_column]);
+    let id = (binding.id_column.as_str(), id_type);
     Ok(Users {
-        probe,
+        ways: Ways::by_id(binding.relation, id, index.as_ref(), &read),
         has_bigint_version,
         relation: binding.relation,
         table,
@@ -57,6 +55,6 @@ fn resolve(binding: &Binding, table: catalog::Relation) -> Result<Users> {
         has_unique_ids: index.is_some(),
         version_floor: binding.version_floor,
         bumped_floor: binding.bumped_floor,
-        plans: Default::default(),
+        bump: Default::default(),
     })
 }

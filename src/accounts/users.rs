@@ -1,17 +1,15 @@
 //! One user's row: found by id as it is committed now, and bumped.
 
-use std::cell::OnceCell;
-
 use jose::{Refusal, UnixMicros};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
+use super::lookup::Ways;
 use crate::attach::{self, IdType};
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
-use crate::pg::catalog::{self, Relation};
-use crate::pg::plan::{Plan, Sees};
-use crate::pg::probe::{Looked, Probe, ProbedRow};
+use crate::pg::catalog::Relation;
+use crate::pg::plan::{Plan, Sees, TablePlan};
 
 /// The attached users table.
 pub struct Users {
@@ -33,19 +31,12 @@ pub struct Users {
     pub version_floor: i64,
     /// Any user may have been bumped at that time.
     pub bumped_floor: Option<UnixMicros>,
-    /// The way to a row without a plan, where the table allows it.
-    pub(super) probe: Option<Probe>,
+    /// How rows are found.
+    pub(super) ways: Ways,
     /// Is the version column a bigint? (Otherwise it is an integer.)
     pub(super) has_bigint_version: bool,
-    /// Kept plans.
-    pub(super) plans: Plans,
-}
-
-/// The plans on the users table, made when they are first needed.
-#[derive(Default)]
-pub(super) struct Plans {
-    find: OnceCell<Plan>,
-    bump: OnceCell<Plan>,
+    /// The kept plan of a bump, made when it is first needed.
+    pub(super) bump: TablePlan,
 }
 
 /// What a session depends on.
@@ -59,10 +50,9 @@ pub struct Account {
 }
 
 impl Users {
-    /// Is `relation` the users table, or a partition of it? A trigger of ours on any other has no say.
+    /// Is `relation` the users table, or a partition of it?
     pub fn covers(&self, relation: pg_sys::Oid) -> bool {
-        relation == self.relation
-            || (self.is_partitioned() && catalog::is_partition_of(relation, self.relation))
+        attach::covers(self.relation, &self.table, relation)
     }
 
     /// Is it a partitioned table, whose rows an UPDATE can move?
@@ -70,73 +60,20 @@ impl Users {
         self.table.kind == b'p'
     }
 
-    /// The user's row as committed at this moment; None when nobody has the id. An id that two rows share
-    /// (nothing enforces that it is unique) is nobody's either.
-    pub fn find(&self, user_id: &str) -> Option<Account> {
-        let id = self.id_type.datum(user_id)?;
-        let looked = self
-            .probe
-            .as_ref()
-            .map(|probe| probe.look(&[id], attach::still_holds, |row| self.read(row)));
-        match looked {
-            Some(Looked::Row(account)) => account,
-            Some(Looked::Nothing) => None,
-            Some(Looked::Changed) | None => self.find_by_plan(id),
-        }
-    }
-
-    /// The columns of the probe: id, version and, if there is one, activity.
-    fn read(&self, row: &ProbedRow<'_>) -> Option<Account> {
-        let version = if self.has_bigint_version {
-            row.get::<i64>(1)
-        } else {
-            row.get::<i32>(1).map(i64::from)
-        };
-        Some(Account {
-            id: self.id_type.print(row, 0)?,
-            session_version: version.unwrap_or(0),
-            active: self.active_column.is_none() || row.get::<bool>(2).unwrap_or(false),
-        })
-    }
-
-    fn find_by_plan(&self, id: pg_sys::Datum) -> Option<Account> {
-        let _acting = ActingAs::reader(self.table.owner);
-        let plan = self.plans.find.get_or_init(|| {
-            let active = match &self.active_column {
-                Some(column) => format!("u.{} IS TRUE", quote_identifier(column)),
-                None => "true".to_owned(),
-            };
-            let sql = format!(
-                "SELECT u.{id}::pg_catalog.text, coalesce(u.{version}, 0)::pg_catalog.int8, {active}
-                 FROM {table} AS u WHERE u.{id} OPERATOR(pg_catalog.=) $1 LIMIT 2",
-                id = quote_identifier(&self.id_column),
-                version = quote_identifier(&self.version_column),
-                table = self.table.as_source(),
-            );
-            Plan::prepare(&sql, &[self.id_type.parameter()])
-        });
-        let mut accounts = plan.run(Sees::Latest, &[Some(id)], 0, |row| Account {
-            id: row.required(1),
-            session_version: row.required(2),
-            active: row.required(3),
-        });
-        accounts.pop().filter(|_| accounts.is_empty())
-    }
-
     /// Raises the user's version by one and answers it. The table's triggers do the rest.
     pub fn bump(&self, user_id: &str) -> Result<i64> {
         let id = self.id_type.datum(user_id).ok_or(Refusal::UnknownUser)?;
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        let plan = self.plans.bump.get_or_init(|| {
-            let sql = format!(
+        let types = [self.id_type.parameter()];
+        let plan = self.bump.on(&self.table, Sees::Transaction, &types, |table| {
+            format!(
                 "UPDATE {table} AS u SET {version} = coalesce(u.{version}, 0) OPERATOR(pg_catalog.+) 1
                  WHERE u.{id} OPERATOR(pg_catalog.=) $1
                  RETURNING u.{version}::pg_catalog.int8",
                 id = quote_identifier(&self.id_column),
                 version = quote_identifier(&self.version_column),
-                table = self.table.as_source(),
-            );
-            Plan::prepare(&sql, &[self.id_type.parameter()])
+                table = table.as_source(),
+            )
         });
         plan.run(Sees::Transaction, &[Some(id)], 0, |row| {
             row.get::<i64>(1).unwrap_or(0)

@@ -101,7 +101,7 @@ impl Listed {
     /// Does the identity hold now, as far as can be told from here?
     fn verify(&self, now: UnixMicros) -> Result<()> {
         match &self.by {
-            By::Token(standing) => standing.verify(now),
+            By::Token(standing) => standing.verify(&self.user_id, now),
             By::ApiKey(mark) => api_key::current()
                 .api_keys()
                 .and_then(|keys| api_key::verify_again(keys, mark, now))
@@ -158,7 +158,11 @@ fn entries() -> Result<Vec<(Entry, i64, Listed)>> {
 pub fn active() -> Result<Vec<Active>> {
     let row = |(entry, since, listed): (Entry, i64, Listed)| {
         let (issuer, token_id, session_id) = match listed.by {
-            By::Token(token) => (Some(token.issuer), token.token_id, token.session_id),
+            By::Token(token) => (
+                Some(token.issuer().to_owned()),
+                token.token_id,
+                token.session_id,
+            ),
             By::ApiKey(_) | By::Cut(_) => (None, None, None),
         };
         Active {

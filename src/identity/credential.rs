@@ -13,13 +13,14 @@ use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
-use crate::token::{self, Standing, VerifiedToken};
+use crate::token::{self, Holder, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
-    /// A token; its text, since what it was verified with may change.
+    /// A token; its text, since what it was verified with may change. And whose it was when it became the identity.
     Token {
         text: String,
+        holder: Holder,
         verified: RefCell<Option<Rc<VerifiedToken>>>,
     },
     /// An API key: what it is verified by, never the key itself.
@@ -42,9 +43,10 @@ impl Credential {
     /// Verifies a token in full.
     pub fn of_token(text: &str, now: UnixMicros) -> Result<Self> {
         let verified = token::verify_claims(text, now)?;
-        verified.verify_session(now)?;
+        let holder = verified.holder(now)?;
         let token = Self::Token {
             text: text.to_owned(),
+            holder,
             verified: RefCell::new(Some(verified)),
         };
         activity::must_fit(&token)?;
@@ -64,7 +66,8 @@ impl Credential {
     /// As it is carried.
     pub fn to_text(&self) -> String {
         match self {
-            Self::Token { text, .. } => format!("token {text}"),
+            // A token has no white space.
+            Self::Token { text, holder, .. } => format!("token {text} {}", holder.to_text()),
             Self::Key { mark, .. } => format!("key {}", mark.to_text()),
         }
     }
@@ -72,10 +75,14 @@ impl Credential {
     /// From what was carried; None for nobody.
     pub fn from_text(text: &str) -> Option<Self> {
         match text.split_once(' ')? {
-            ("token", text) => Some(Self::Token {
-                text: text.to_owned(),
-                verified: RefCell::default(),
-            }),
+            ("token", carried) => {
+                let (text, holder) = carried.split_once(' ')?;
+                Some(Self::Token {
+                    text: text.to_owned(),
+                    holder: Holder::from_text(holder),
+                    verified: RefCell::default(),
+                })
+            }
             ("key", mark) => Some(Self::Key {
                 mark: KeyMark::from_text(mark)?,
                 last: RefCell::default(),
@@ -87,7 +94,11 @@ impl Credential {
     /// Would it be verified again, now?
     pub fn verify_again(&self, now: UnixMicros) -> Result<()> {
         match self {
-            Self::Token { text, verified } => {
+            Self::Token {
+                text,
+                holder,
+                verified,
+            } => {
                 let last = verified.borrow().clone();
                 let current = match last {
                     Some(last) if last.holds(now) => last,
@@ -97,7 +108,9 @@ impl Credential {
                         fresh
                     }
                 };
-                current.verify_session(now)?;
+                if !current.is_held_by(holder, now)? {
+                    return Err(Refusal::UnknownUser.into());
+                }
                 Ok(())
             }
             Self::Key { mark, last } => {
@@ -122,30 +135,31 @@ impl Credential {
     /// The user's id, as the id column prints it.
     pub fn user_id(&self) -> Option<String> {
         match self {
-            Self::Token { verified, .. } => verified
-                .borrow()
-                .as_ref()
-                .and_then(|verified| verified.user_id()),
+            Self::Token { holder, .. } => holder.user_id.clone(),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
         }
     }
 
     /// What `describe` says of it, kept with a token that was verified before.
     pub fn kept_listing(&self, describe: fn(&Self) -> String) -> String {
-        let Self::Token { verified, .. } = self else {
+        let Self::Token {
+            verified, holder, ..
+        } = self
+        else {
             return describe(self);
         };
         let verified = verified.borrow();
         let Some(token) = verified.as_ref() else {
             return describe(self);
         };
-        let user = token.user_id();
         let kept = token.listing.borrow().clone();
         match kept {
-            Some((of, listing)) if of == user => listing,
+            Some((of, listing)) if of == *holder => listing,
             _ => {
                 let listing = describe(self);
-                token.listing.replace(Some((user, listing.clone())));
+                token
+                    .listing
+                    .replace(Some((holder.clone(), listing.clone())));
                 listing
             }
         }
@@ -154,8 +168,10 @@ impl Credential {
     /// By what others can verify it again, and when it ends by the clock.
     pub fn standing(&self) -> Option<(Option<UnixMicros>, By)> {
         match self {
-            Self::Token { verified, .. } => {
-                let token = Standing::of(verified.borrow().as_ref()?);
+            Self::Token {
+                verified, holder, ..
+            } => {
+                let token = Standing::of(verified.borrow().as_ref()?, holder.link.as_deref());
                 Some((Some(UnixMicros(token.expires_at)), By::Token(token)))
             }
             Self::Key { mark, last } => {

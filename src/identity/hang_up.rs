@@ -14,7 +14,7 @@ use crate::pg::snapshot::{self, Moment};
 use crate::statistics::{self, Count};
 
 /// The tables that an identity is verified by.
-pub const TABLES: [&CStr; 10] = [
+pub const TABLES: [&CStr; 11] = [
     c"installation",
     c"issuers",
     c"signing_key_store",
@@ -25,6 +25,7 @@ pub const TABLES: [&CStr; 10] = [
     c"revoking_issuers",
     c"sessions",
     c"session_issuers",
+    c"unlinked_accounts",
 ];
 
 /// An identity can end by the clock, too.

@@ -29,27 +29,41 @@ impl Origin {
     }
 }
 
+/// The last event that is behind a cursor: a storage snapshot that is brought back keeps everything of an origin, but not the
+/// events that came later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Anchor {
+    /// Its transaction; that of the log itself where there is no event yet.
+    pub xid: u64,
+    /// When it was written, in PostgreSQL's microseconds; 0 where its row is not there (any more).
+    pub written: i64,
+}
+
 /// A place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Whose.
     pub origin: Origin,
-    /// The transactions whose events are behind it.
+    /// The transactions whose events are behind it. None that is later than the anchor: no event of such a one was there, and where
+    /// history is another, its id may be somebody else's.
     pub seen: Mvcc,
+    /// None in those of version 0.1.
+    pub anchor: Option<Anchor>,
 }
 
 impl Cursor {
     /// A place in this database's log.
-    pub fn new(origin: Origin, seen: Mvcc) -> Self {
+    pub fn new(origin: Origin, seen: Mvcc, anchor: Anchor) -> Self {
         Self {
             origin,
-            seen: seen.bounded(MAX_IN_PROGRESS),
+            seen: seen.up_to(anchor.xid).bounded(MAX_IN_PROGRESS),
+            anchor: Some(anchor),
         }
     }
 }
 
-/// `1.system.database.timeline.xmax.in-progress`, in hexadecimal; those in progress by their distance from xmax,
-/// ascending in id.
+/// `2.system.database.timeline.xmax.in-progress.anchor.written`, in hexadecimal; those in progress by their distance from xmax,
+/// ascending in id. `1.` and without the last two in version 0.1.
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Origin {
@@ -57,12 +71,19 @@ impl fmt::Display for Cursor {
             database,
             timeline,
         } = &self.origin;
+        let version = if self.anchor.is_some() { 2 } else { 1 };
         let xmax = self.seen.xmax();
-        write!(f, "1.{system:x}.{database:x}.{timeline:x}.{xmax:x}.")?;
+        write!(
+            f,
+            "{version}.{system:x}.{database:x}.{timeline:x}.{xmax:x}."
+        )?;
         for (n, xid) in self.seen.in_progress().iter().enumerate() {
             write!(f, "{}{:x}", if n == 0 { "" } else { "," }, xmax - xid)?;
         }
-        Ok(())
+        match &self.anchor {
+            Some(Anchor { xid, written }) => write!(f, ".{xid:x}.{written:x}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -78,7 +99,8 @@ impl FromStr for Cursor {
 }
 
 fn parse(text: &str) -> Option<Cursor> {
-    let mut parts = text.strip_prefix("1.")?.split('.');
+    let (version, rest) = text.split_once('.')?;
+    let mut parts = rest.split('.');
     let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
     let origin = Origin {
         system: number()?,
@@ -95,8 +117,17 @@ fn parse(text: &str) -> Option<Cursor> {
             xmax.checked_sub(distance).filter(|xid| *xid > 0)
         })
         .collect::<Option<Vec<u64>>>()?;
+    let anchor = match version {
+        "1" => None,
+        "2" => Some(Anchor {
+            xid: u64::from_str_radix(parts.next()?, 16).ok()?,
+            written: i64::from_str_radix(parts.next()?, 16).ok()?,
+        }),
+        _ => return None,
+    };
     (parts.next().is_none() && in_progress.len() <= MAX_IN_PROGRESS).then(|| Cursor {
         origin,
         seen: Mvcc::new(xmax, in_progress),
+        anchor,
     })
 }

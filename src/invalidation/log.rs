@@ -8,7 +8,7 @@ use std::cell::Cell;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use super::cursor::{Cursor, Origin};
+use super::cursor::{Anchor, Cursor, Origin};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
 use crate::pg::mvcc::{Mvcc, at_this_moment};
@@ -25,6 +25,8 @@ struct Plans {
     pruned: OurPlan,
     unaccounted: OurPlan,
     since: OurPlan,
+    newest: OurPlan,
+    written: OurPlan,
 }
 
 process_local! {
@@ -64,6 +66,14 @@ process_local! {
              ) AS l
              LIMIT $3",
             &[pg_sys::TEXTARRAYOID, pg_sys::TEXTOID, pg_sys::INT8OID],
+        ),
+        newest: OurPlan::new(
+            "SELECT l.xid::text, l.created_at FROM auth.invalidation_log AS l ORDER BY l.xid DESC, l.n DESC LIMIT 1",
+            &[],
+        ),
+        written: OurPlan::new(
+            "SELECT FROM auth.invalidation_log AS l WHERE l.xid = $1::xid8 AND l.created_at = $2",
+            &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
         ),
     };
     static WRITING: Cell<bool> = const { Cell::new(false) };
@@ -156,28 +166,49 @@ pub enum Since {
 
 /// The place behind all that is committed at this moment.
 pub fn cursor() -> Cursor {
-    at_this_moment(|now| Cursor::new(Origin::here(), now.clone()))
+    let _acting = reading();
+    at_this_moment(|now| PLANS.with(|plans| plans.here(now, plans.bounds())))
 }
 
 /// The events that were committed since `cursor` was taken.
 pub fn since(cursor: &Cursor, of: Of) -> Since {
-    let _acting = ActingAs::reader(catalog::extension_owner())
-        .without_jit()
-        .by_index();
+    let _acting = reading();
     at_this_moment(|now| PLANS.with(|plans| plans.since(cursor, of, now)))
+}
+
+fn reading() -> ActingAs {
+    ActingAs::reader(catalog::extension_owner())
+        .without_jit()
+        .by_index()
+}
+
+/// What the log does not hold.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// The transaction that made it.
+    began: u64,
+    /// The last one whose events were pruned; 0: none.
+    pruned: u64,
 }
 
 impl Plans {
     fn since(&self, cursor: &Cursor, of: Of, now: &Mvcc) -> Since {
-        let here = Origin::here();
-        // Out of recovery nobody can have seen a transaction that has not begun: that is another history.
-        let foreign =
-            cursor.origin != here || (!wal::in_recovery() && cursor.seen.xmax() > now.xmax());
-        if foreign || self.is_too_old(&cursor.seen, of, now) {
-            return Since::Flush(Cursor::new(here, now.clone()));
+        let bounds = self.bounds();
+        let here = self.here(now, bounds);
+        let known = cursor.anchor.zip(bounds).filter(|(anchor, bounds)| {
+            cursor.origin == here.origin && self.is_of_this_history(*anchor, *bounds, now)
+        });
+        let Some((anchor, bounds)) = known else {
+            return Since::Flush(here);
+        };
+        // Out of recovery nobody can have seen a transaction that has not begun.
+        let is_ahead = !wal::in_recovery() && cursor.seen.xmax() > now.xmax();
+        if is_ahead || self.is_too_old(&cursor.seen, of, bounds, now) {
+            return Since::Flush(here);
         }
         // Of both: a standby that lags behind must not move the cursor backwards.
-        let next = Cursor::new(here, cursor.seen.union(now));
+        let newest = here.anchor.map_or(anchor, |newest| newest.max(anchor));
+        let next = Cursor::new(here.origin, cursor.seen.union(now), newest);
         let mut events = self.after(&cursor.seen);
         match events.len() {
             0 => Since::Nothing,
@@ -194,6 +225,53 @@ impl Plans {
         }
     }
 
+    /// The place behind all that is committed.
+    fn here(&self, now: &Mvcc, bounds: Option<Bounds>) -> Cursor {
+        let newest = self.newest.run(Sees::Active, &[], 1, |row| Anchor {
+            xid: row.required::<String>(1).parse().unwrap_or(0),
+            written: row.required::<TimestampWithTimeZone>(2).into_inner(),
+        });
+        let bound = bounds.map_or(0, |bounds| bounds.began.max(bounds.pruned));
+        let none = Anchor {
+            xid: bound,
+            written: 0,
+        };
+        let anchor = newest.into_iter().fold(none, Anchor::max);
+        Cursor::new(Origin::here(), now.clone(), anchor)
+    }
+
+    /// Is the event that a cursor was taken behind one of this database's past, as far as can be told?
+    fn is_of_this_history(&self, anchor: Anchor, bounds: Bounds, now: &Mvcc) -> bool {
+        if !now.sees(anchor.xid) {
+            // It may be on its way to a standby. Nobody else can have seen it.
+            return wal::in_recovery();
+        }
+        if anchor.xid <= bounds.began.max(bounds.pruned) {
+            return true;
+        }
+        let arguments = [
+            anchor.xid.to_string().into_datum(),
+            TimestampWithTimeZone::try_from(anchor.written)
+                .ok()
+                .into_datum(),
+        ];
+        !self
+            .written
+            .run(Sees::Active, &arguments, 1, |_| ())
+            .is_empty()
+    }
+
+    fn bounds(&self) -> Option<Bounds> {
+        let xid = |text: Option<String>| text?.parse::<u64>().ok();
+        let bounds = self.pruned.run(Sees::Active, &[], 0, |row| {
+            Some(Bounds {
+                began: xid(row.get(1))?,
+                pruned: xid(row.get(2))?,
+            })
+        });
+        bounds.into_iter().next().flatten()
+    }
+
     /// The rows that `seen` does not see, one more than a reader gets at most.
     fn after(&self, seen: &Mvcc) -> Vec<Logged> {
         let limit = i64::try_from(MAX_EVENTS.saturating_add(1)).ok();
@@ -208,17 +286,8 @@ impl Plans {
     }
 
     /// May an event that `seen` does not see have been pruned?
-    fn is_too_old(&self, seen: &Mvcc, of: Of, now: &Mvcc) -> bool {
-        let xid = |text: Option<String>| text?.parse::<u64>().ok();
-        let bounds = self
-            .pruned
-            .run(Sees::Active, &[], 0, |row| {
-                Some((xid(row.get(1))?, xid(row.get(2))?))
-            })
-            .pop();
-        let Some((began, pruned)) = bounds.flatten() else {
-            return true;
-        };
+    fn is_too_old(&self, seen: &Mvcc, of: Of, bounds: Bounds, now: &Mvcc) -> bool {
+        let Bounds { began, pruned } = bounds;
         // The relay's place was made with the log; others may be of a log that was there before.
         if (of == Of::All && !seen.sees(began)) || pruned >= seen.xmax() {
             return true;

@@ -11,6 +11,8 @@ pub use super::members::{auth_relation, extension_owner, our_schema, place};
 
 /// What the catalogs say of a relation.
 pub struct Relation {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
     /// Its owner.
     pub owner: pg_sys::Oid,
     /// Its schema's name.
@@ -54,6 +56,7 @@ pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
         let found = (!schema.is_null()).then(|| {
             let schema = CStr::from_ptr(schema).to_string_lossy().into_owned();
             Relation {
+                oid,
                 owner: form.relowner,
                 qualified_name: pgrx::spi::quote_qualified_identifier(&schema, &name),
                 schema,
@@ -84,6 +87,10 @@ pub fn try_lock(relation: pg_sys::Oid, mode: Lock) -> bool {
 /// How a relation is locked.
 #[derive(Clone, Copy)]
 pub enum Lock {
+    /// As SELECT does.
+    Read,
+    /// As UPDATE does.
+    Write,
     /// As CREATE TRIGGER does.
     Triggers,
     /// Against everybody.
@@ -94,6 +101,8 @@ impl Lock {
     #[allow(clippy::cast_possible_wrap, reason = "small constants")]
     const fn level(self) -> pg_sys::LOCKMODE {
         (match self {
+            Self::Read => pg_sys::AccessShareLock,
+            Self::Write => pg_sys::RowExclusiveLock,
             Self::Triggers => pg_sys::ShareRowExclusiveLock,
             Self::Everything => pg_sys::AccessExclusiveLock,
         }) as pg_sys::LOCKMODE
@@ -159,7 +168,7 @@ pub struct UniqueIndex {
 }
 
 /// The unique index of `relation` over just the columns `keys`, in their order: no two rows share them. A plain one where
-/// there are several.
+/// there are several. One that leaves out rows with a NULL among the keys serves as well: nobody looks for those.
 pub fn unique_index(relation: pg_sys::Oid, keys: &[&str]) -> Option<UniqueIndex> {
     let columns: Vec<Column> = keys
         .iter()
@@ -205,12 +214,37 @@ unsafe fn is_unique_over(index: pg_sys::Relation, columns: &[Column]) -> bool {
             && form.indimmediate
             && form.indisvalid
             && form.indislive
-            && !is_partial
+            && (!is_partial || leaves_out_nulls_only(index, columns))
             && usize::try_from(form.indnkeyatts) == Ok(columns.len())
             && columns
                 .iter()
                 .enumerate()
                 .all(|(i, column)| *form.indkey.values.as_ptr().add(i) == column.number)
+    }
+}
+
+/// Is what a partial index asks of its rows only that some of `columns` are not NULL?
+unsafe fn leaves_out_nulls_only(index: pg_sys::Relation, columns: &[Column]) -> bool {
+    // SAFETY: an open index; its predicate is a list, joined by AND, of nodes that say by their tag what they are, and a
+    // NullTest has an argument.
+    unsafe {
+        let predicate = pg_sys::RelationGetIndexPredicate(index);
+        let count = predicate.as_ref().map_or(0, |list| list.length);
+        (0..usize::try_from(count).unwrap_or(0)).all(|i| {
+            let node = (*(*predicate).elements.add(i))
+                .ptr_value
+                .cast::<pg_sys::Node>();
+            if (*node).type_ != pg_sys::NodeTag::T_NullTest {
+                return false;
+            }
+            let test = &*node.cast::<pg_sys::NullTest>();
+            let argument = test.arg.cast::<pg_sys::Node>();
+            test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
+                && (*argument).type_ == pg_sys::NodeTag::T_Var
+                && columns
+                    .iter()
+                    .any(|column| column.number == (*argument.cast::<pg_sys::Var>()).varattno)
+        })
     }
 }
 

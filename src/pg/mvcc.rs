@@ -57,6 +57,13 @@ impl Mvcc {
         }
     }
 
+    /// Sees no transaction that is later than `last`.
+    pub fn up_to(mut self, last: u64) -> Self {
+        self.xmax = self.xmax.min(last.saturating_add(1));
+        self.in_progress.retain(|xid| *xid < self.xmax);
+        self
+    }
+
     /// Sees less, so that at most `limit` are in progress.
     pub fn bounded(mut self, limit: usize) -> Self {
         if let Some(first_beyond) = self.in_progress.get(limit) {

@@ -45,7 +45,7 @@ pub struct Pair {
 pub fn open(login: Login<'_>, now: UnixMicros) -> Result<Pair> {
     let trust = trust::current();
     let issuer = trust.named(login.issuer)?;
-    let subject = token::subject(&issuer.rules, login.user_id, None)?;
+    let subject = token::subject(issuer, login.user_id, None)?;
     let lifetime = login.lifetime.unwrap_or(issuer.session_lifetime);
     if lifetime <= 0 {
         return Err(Error::Argument("lifetime must be positive".to_owned()));

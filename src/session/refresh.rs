@@ -55,7 +55,7 @@ pub fn refresh(
         session.device_hash = device_hash;
         session.device = device;
     }
-    let subject = token::subject(&issuer.rules, &session.user_id, None)?;
+    let subject = token::subject(issuer, &session.user_id, None)?;
     let access_token = access_token(
         issuer,
         &Grant {

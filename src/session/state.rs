@@ -1,6 +1,6 @@
 //! What a session's row holds, and whether the session could be refreshed.
 
-use jose::{Refusal, SessionCheck, UnixMicros};
+use jose::{Refusal, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -85,15 +85,7 @@ impl Session {
         {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
-        if issuer.rules.session_check != SessionCheck::None {
-            token::verify_user(
-                &issuer.rules,
-                &self.user_id,
-                self.version,
-                Some(self.created_at),
-            )?;
-        }
-        Ok(())
+        token::verify_login(issuer, &self.user_id, self.version, self.created_at)
     }
 }
 

@@ -8,6 +8,7 @@ use super::issue::{self, Request};
 use super::refresh::refresh;
 use super::report::{Report, report};
 use super::revocation;
+use super::session;
 use super::verified_cache;
 use super::verify::{Signed, parse, verify_signature};
 use crate::error::{Error, Result};
@@ -100,9 +101,11 @@ fn revoke_jwt(token: Option<&str>, reason: Option<&str>) -> bool {
         let Some(jti) = claims.token_id.as_deref() else {
             return Ok(false);
         };
+        let user_id = session::reported_user(issuer, claims.user.as_deref());
         Ok(revocation::revoke_and_tell(
             issuer,
             &claims,
+            user_id.as_deref().unwrap_or_default(),
             jti,
             reason.unwrap_or("logout"),
         ))

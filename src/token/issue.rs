@@ -3,11 +3,12 @@
 use jose::{ClaimPath, Refusal, Rules, SessionCheck, UnixMicros};
 use serde_json::{Map, Value, json};
 
+use super::session;
 use crate::accounts;
 use crate::error::{Error, Result, quoted};
 use crate::settings;
 use crate::statistics::{self, Count};
-use crate::trust::{self, ActiveKey, Issuer};
+use crate::trust::{self, ActiveKey, Issuer, UserKey};
 
 /// What the caller of `issue_jwt` asked for.
 pub struct Request<'a> {
@@ -31,7 +32,7 @@ const SECOND: i64 = 1_000_000;
 pub fn issue(request: &Request<'_>, now: UnixMicros) -> Result<String> {
     let trust = trust::current();
     let issuer = trust.named(request.issuer)?;
-    let subject = subject(&issuer.rules, request.user_id, request.session_version)?;
+    let subject = subject(issuer, request.user_id, request.session_version)?;
     let token = AccessToken {
         subject: &subject,
         ttl: request.ttl.unwrap_or(issuer.token_ttl),
@@ -55,6 +56,18 @@ pub struct AccessToken<'a> {
     /// `sid` and `auth_time` of a session's token, as members of a JSON object without its braces: then the caller's claims may
     /// hold neither.
     pub of_session: &'a str,
+}
+
+/// Whose tenant a token is of, or which account at it is whose, only the provider knows.
+pub fn refuse_foreign(issuer: &Issuer) -> Result<()> {
+    let why = match (&issuer.rules.template, &issuer.user_key) {
+        (Some(_), _) => "whose name is a template",
+        (_, UserKey::Provider(_)) => "with an identity_provider",
+        _ => return Ok(()),
+    };
+    Err(Error::Argument(format!(
+        "no tokens are issued for an issuer {why}"
+    )))
 }
 
 /// Makes and signs an access token of a subject that was looked up.
@@ -113,47 +126,45 @@ fn signed(key: &ActiveKey, typ: &str, payload: &str) -> Result<String> {
     Ok(token)
 }
 
-/// User and version, as the token will say them.
+/// Whose a token is to be.
 pub struct Subject {
     /// As the id column prints it, where its row was read.
     pub user_id: String,
+    /// What the token says in the user claim.
+    user_claim: String,
     /// None where sessions have none.
     pub session_version: Option<i64>,
 }
 
-/// With a version given the users table is not read; without, it is.
-pub fn subject(rules: &Rules, user_id: &str, session_version: Option<i64>) -> Result<Subject> {
+/// With a version given the users table is not read, unless the token says something else than the id; without, it is.
+pub fn subject(issuer: &Issuer, user_id: &str, session_version: Option<i64>) -> Result<Subject> {
+    refuse_foreign(issuer)?;
     if user_id.is_empty() {
         return Err(Refusal::UnknownUser.into());
     }
-    if let Some(version) = session_version {
-        if version < 0 {
-            return Err(Error::Argument(
-                "session_version must not be negative".to_owned(),
-            ));
-        }
-        return Ok(Subject {
-            user_id: user_id.to_owned(),
-            session_version: Some(version),
-        });
+    if session_version.is_some_and(|version| version < 0) {
+        return Err(Error::Argument(
+            "session_version must not be negative".to_owned(),
+        ));
     }
-    if rules.session_check == SessionCheck::None {
+    let says_id = matches!(issuer.user_key, UserKey::Id);
+    let has_none = issuer.rules.session_check == SessionCheck::None;
+    if says_id && (session_version.is_some() || has_none) {
         return Ok(Subject {
             user_id: user_id.to_owned(),
-            session_version: None,
+            user_claim: user_id.to_owned(),
+            session_version,
         });
     }
     let attached = accounts::current();
-    let account = attached
-        .users()?
-        .find(user_id)
-        .ok_or(Refusal::UnknownUser)?;
+    let (account, user_claim) = session::named(issuer, attached.users()?, user_id)?;
     if !account.active {
         return Err(Refusal::InactiveUser.into());
     }
     Ok(Subject {
         user_id: account.id,
-        session_version: Some(account.session_version),
+        user_claim,
+        session_version: session_version.or(Some(account.session_version)),
     })
 }
 
@@ -218,7 +229,7 @@ fn payload(
     if !rules.audience.is_empty() {
         put(&mut claims, &rules.audience_claim, json!(rules.audience))?;
     }
-    put(&mut claims, &rules.user_claim, json!(subject.user_id))?;
+    put(&mut claims, &rules.user_claim, json!(subject.user_claim))?;
     if let Some(version) = subject.session_version {
         put(&mut claims, &rules.version_claim, json!(version))?;
     }

@@ -29,6 +29,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     ]
     .iter()
     .any(|path| path.name().is_none());
+    issue::refuse_foreign(issuer)?;
     if nested {
         return Err(Error::Argument(
             "tokens of an issuer with a nested audience, user or version claim cannot be refreshed"
@@ -56,7 +57,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
         },
         now,
     )?;
-    if revocation::revoke_and_tell(issuer, &claims, jti, REASON) {
+    if revocation::revoke_and_tell(issuer, &claims, user_id, jti, REASON) {
         Ok(fresh)
     } else {
         Err(Refusal::Revoked.into())

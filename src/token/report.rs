@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jose::{Purpose, Refusal, Refused, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 
+use super::session;
 use super::verify::{Signed, verify_signature};
 use crate::accounts;
 use crate::error::{Error, Result};
@@ -41,13 +42,15 @@ pub fn report(text: &str, device_hash: Option<&str>, now: UnixMicros) -> Result<
 }
 
 fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
-    let (token, rules) = (&signed.token, &signed.issuer.rules);
+    let (token, issuer) = (&signed.token, &signed.issuer);
+    let rules = &issuer.rules;
     let time = |time: Result<Option<UnixMicros>, Refused>| {
         time.ok().flatten().and_then(clock::to_timestamptz)
     };
+    let claimed = token.user(rules).ok().flatten();
     let mut report = Report {
         reason: None,
-        user_id: token.user(rules).ok().flatten().map(Cow::into_owned),
+        user_id: None,
         session_version: token
             .session_version(rules)
             .ok()
@@ -56,7 +59,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         issued_at: time(token.issued_at()),
         expires_at: time(token.expires_at()),
         token_id: token.token_id().ok().flatten().map(Cow::into_owned),
-        issuer: Some(rules.issuer.clone()),
+        issuer: Some(token.issuer_name(rules)),
         kid: Some(token.kid().to_owned()),
         claims: Some(JsonText(token.payload_json().to_owned())),
     };
@@ -68,11 +71,12 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         });
     match outcome {
         Ok(session) => {
-            report.user_id = session.user_id.or(report.user_id);
+            report.user_id = session.user_id.or(claimed.map(Cow::into_owned));
             report.current_session_version = session.current_version;
         }
         Err(Error::Refused(refused)) => {
             report.reason = Some(refused.reason);
+            report.user_id = session::refused_user(issuer, claimed.as_deref(), refused.reason);
             report.current_session_version =
                 current_version(refused.reason, report.user_id.as_deref())?;
         }

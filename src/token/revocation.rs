@@ -37,7 +37,7 @@ pub fn refuse_revoked(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
     let Some(jti) = claims.token_id.as_deref().filter(|_| issuer.revokes) else {
         return Ok(());
     };
-    let name = issuer.rules.issuer.as_str().into_datum();
+    let name = claims.issuer_name(&issuer.rules).into_datum();
     let jti = key(jti).as_ref().into_datum();
     let looked = match (&issuer.revocations, name, jti) {
         (Some(probe), Some(name), Some(jti)) => {
@@ -61,9 +61,15 @@ pub fn refuse_revoked(issuer: &Issuer, claims: &Claims<'_>) -> Result<()> {
     }
 }
 
-/// Revokes a token until it could neither be verified nor refreshed. False when it was revoked before: of
+/// Revokes a token, reported as that user's, until it could neither be verified nor refreshed. False when it was revoked before: of
 /// concurrent callers exactly one gets true.
-pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> bool {
+pub fn revoke(
+    issuer: &Issuer,
+    claims: &Claims<'_>,
+    user_id: &str,
+    jti: &str,
+    reason: &str,
+) -> bool {
     let last = claims
         .expires_at
         .0
@@ -77,9 +83,9 @@ pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> 
          VALUES ($1, $2, $3, $4, coalesce($5, 'infinity'))
          ON CONFLICT DO NOTHING RETURNING true",
         &[
-            text(issuer.rules.issuer.as_str()),
+            text(claims.issuer_name(&issuer.rules)),
             text(key(jti).as_ref()),
-            text(claims.user.as_deref().unwrap_or_default()),
+            text(user_id),
             text(reason),
             (pg_sys::TIMESTAMPTZOID, keep_until.into_datum()),
         ],
@@ -89,12 +95,18 @@ pub fn revoke(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> 
 }
 
 /// The same, and tells the listeners.
-pub fn revoke_and_tell(issuer: &Issuer, claims: &Claims<'_>, jti: &str, reason: &str) -> bool {
-    let revoked = revoke(issuer, claims, jti, reason);
+pub fn revoke_and_tell(
+    issuer: &Issuer,
+    claims: &Claims<'_>,
+    user_id: &str,
+    jti: &str,
+    reason: &str,
+) -> bool {
+    let revoked = revoke(issuer, claims, user_id, jti, reason);
     if revoked {
         invalidation::record(Event::Token {
             jti: jti.to_owned(),
-            user_id: claims.user.as_deref().unwrap_or_default().to_owned(),
+            user_id: user_id.to_owned(),
             exp: claims.expires_at.0.div_euclid(1_000_000),
         });
     }

@@ -2,8 +2,9 @@
 
 use jose::{Claims, Refusal, Rules, SessionCheck, UnixMicros};
 
-use crate::accounts::{self, Account, Users};
+use crate::accounts::{self, Account, Users, identities};
 use crate::error::Result;
+use crate::trust::{Issuer, UserKey};
 
 /// What the users row said.
 #[derive(Default)]
@@ -18,14 +19,18 @@ pub struct Session {
 
 /// Verifies the session of a token whose claims hold: the user's row, as committed now, still has it. That the token was not
 /// revoked, and that its login is open, is asked by [`super::verify::verify_session`].
-pub fn verify(rules: &Rules, claims: &Claims<'_>) -> Result<Session> {
-    if rules.session_check == SessionCheck::None {
+pub fn verify(issuer: &Issuer, claims: &Claims<'_>) -> Result<Session> {
+    if issuer.rules.session_check == SessionCheck::None {
         return Ok(Session::default());
     }
     let Some(user) = claims.user.as_deref() else {
         return Ok(Session::default());
     };
-    let account = verify_user(rules, user, claims.session_version, claims.issued_at)?;
+    let attached = accounts::current();
+    let users = attached.users()?;
+    let account = account_of(issuer, users, user)?.ok_or(Refusal::UnknownUser)?;
+    let (version, issued_at) = (claims.session_version, claims.issued_at);
+    refuse_over(&issuer.rules, users, &account, version, issued_at)?;
     Ok(Session {
         user_id: Some(account.id),
         current_version: Some(account.session_version),
@@ -33,29 +38,105 @@ pub fn verify(rules: &Rules, claims: &Claims<'_>) -> Result<Session> {
     })
 }
 
-/// The user's row, if it still has a session that began with this version at this moment.
-pub fn verify_user(
-    rules: &Rules,
-    user: &str,
+/// The user whom the user claim of the issuer's tokens names.
+fn account_of(issuer: &Issuer, users: &Users, claim: &str) -> Result<Option<Account>> {
+    match &issuer.user_key {
+        UserKey::Id => Ok(users.find(claim)),
+        UserKey::Column(column) => users.find_by(column, claim),
+        UserKey::Provider(provider) => {
+            let attached = identities::current();
+            let identities = attached.identities()?;
+            let account = identities.account(provider, claim);
+            let user = account.and_then(|account| identities.user_of(&account));
+            Ok(user.and_then(|user| users.find(&user)))
+        }
+    }
+}
+
+/// What tells the link of the token's account to its user, as it is now, from links of before; None where the user claim names no
+/// account.
+pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {
+    let (UserKey::Provider(provider), Some(claim)) = (&issuer.user_key, &claims.user) else {
+        return Ok(None);
+    };
+    let attached = identities::current();
+    let identities = attached.identities()?;
+    let account = identities.account(provider, claim);
+    Ok(account.map(|account| identities.link(&account)))
+}
+
+/// Who is reported as the user of a token that is refused: who is not known when it is, is not known a moment later either.
+pub fn refused_user(issuer: &Issuer, claim: Option<&str>, why: Refusal) -> Option<String> {
+    let says_id = matches!(issuer.user_key, UserKey::Id);
+    let known = says_id || why != Refusal::UnknownUser;
+    claim
+        .filter(|_| known)
+        .and_then(|claim| reported_user(issuer, Some(claim)))
+}
+
+/// Who is reported as the user of a token, whether or not it holds: where its user claim is no id, the user whom it names now.
+pub fn reported_user(issuer: &Issuer, claim: Option<&str>) -> Option<String> {
+    let claim = claim?;
+    match &issuer.user_key {
+        UserKey::Id => Some(claim.to_owned()),
+        UserKey::Column(_) | UserKey::Provider(_) => {
+            let attached = accounts::current();
+            let found = account_of(issuer, attached.users().ok()?, claim);
+            found.ok().flatten().map(|account| account.id)
+        }
+    }
+}
+
+/// The user's row, and what the issuer's tokens say in their user claim.
+pub fn named(issuer: &Issuer, users: &Users, user_id: &str) -> Result<(Account, String)> {
+    let unknown = Refusal::UnknownUser;
+    match &issuer.user_key {
+        UserKey::Id => {
+            let account = users.find(user_id).ok_or(unknown)?;
+            let id = account.id.clone();
+            Ok((account, id))
+        }
+        UserKey::Column(column) => {
+            let (account, value) = users.find_with(user_id, column)?.ok_or(unknown)?;
+            Ok((account, value.ok_or(unknown)?))
+        }
+        // Its tokens are the provider's: none is issued here, and no login begins.
+        UserKey::Provider(_) => Err(unknown.into()),
+    }
+}
+
+/// Refuses a login whose user, as the row is now, has no session any more that began with this version at this moment.
+pub fn verify_login(
+    issuer: &Issuer,
+    user_id: &str,
     version: Option<i64>,
-    issued_at: Option<UnixMicros>,
-) -> Result<Account> {
+    began_at: UnixMicros,
+) -> Result<()> {
+    if issuer.rules.session_check == SessionCheck::None {
+        return Ok(());
+    }
     let attached = accounts::current();
     let users = attached.users()?;
-    let account = users.find(user).ok_or(Refusal::UnknownUser)?;
+    let (account, _) = named(issuer, users, user_id)?;
+    refuse_over(&issuer.rules, users, &account, version, Some(began_at))
+}
+
+fn refuse_over(
+    rules: &Rules,
+    users: &Users,
+    account: &Account,
+    version: Option<i64>,
+    issued_at: Option<UnixMicros>,
+) -> Result<()> {
     if !account.active {
         return Err(Refusal::InactiveUser.into());
     }
-    let holds = match rules.session_check {
-        SessionCheck::None => true,
-        SessionCheck::Version if version.unwrap_or(0) == account.session_version => true,
-        SessionCheck::Version => return Err(Refusal::SessionVersionMismatch.into()),
-        SessionCheck::IssuedAt => is_after_last_bump(issued_at, users, &account),
-    };
-    if holds {
-        Ok(account)
-    } else {
-        Err(Refusal::IssuedBeforeCutoff.into())
+    match rules.session_check {
+        SessionCheck::None => Ok(()),
+        SessionCheck::Version if version.unwrap_or(0) == account.session_version => Ok(()),
+        SessionCheck::Version => Err(Refusal::SessionVersionMismatch.into()),
+        SessionCheck::IssuedAt if is_after_last_bump(issued_at, users, account) => Ok(()),
+        SessionCheck::IssuedAt => Err(Refusal::IssuedBeforeCutoff.into()),
     }
 }
 

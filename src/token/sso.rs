@@ -32,7 +32,7 @@ fn issue_sso_token(user_id: Option<&str>, issuer: Option<&str>) -> String {
     sql(|| {
         let trust = trust::current();
         let issuer = trust.named(issuer)?;
-        let subject = subject(&issuer.rules, user_id.ok_or(Refusal::UnknownUser)?, None)?;
+        let subject = subject(issuer, user_id.ok_or(Refusal::UnknownUser)?, None)?;
         sign(issuer, TYP, &subject, TOKEN_TTL, clock::now())
     })
 }
@@ -58,7 +58,7 @@ fn exchange_sso_token(
             .ok_or_else(|| Refusal::MissingClaim.of(signed.issuer.rules.user_claim.as_str()))?;
         let jti = (claims.token_id.as_deref()).ok_or_else(|| Refusal::MissingClaim.of("jti"))?;
         let Signed { issuer, .. } = &signed;
-        if !revoke(issuer, &claims, jti, "sso_exchange") {
+        if !revoke(issuer, &claims, user_id, jti, "sso_exchange") {
             return Err(Refusal::Revoked.into());
         }
         let handoff = jose::random_text()?;
@@ -167,7 +167,7 @@ fn still_holds(handoff: &Handoff) -> Result<Subject> {
     {
         return Err(Refusal::IssuedBeforeCutoff.into());
     }
-    let subject = subject(rules, &handoff.user_id, None)?;
+    let subject = subject(issuer, &handoff.user_id, None)?;
     if rules.session_check != SessionCheck::None
         && subject.session_version != handoff.session_version
     {

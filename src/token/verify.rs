@@ -45,7 +45,9 @@ fn issuer_of<'t>(token: &Token<'_>, trust: &'t Trust) -> Result<&'t Rc<Issuer>> 
         Err(missing) if missing.reason == Refusal::MissingClaim => {
             Ok(trust.issuer("").ok_or(missing)?)
         }
-        Ok(name) if !name.is_empty() => Ok(trust.issuer(&name).ok_or_else(wrong_issuer)?),
+        Ok(name) if !name.is_empty() => {
+            Ok(trust.issuer_of(token, &name).ok_or_else(wrong_issuer)?)
+        }
         Ok(_) => Err(wrong_issuer().into()),
         Err(refused) => Err(refused.into()),
     }
@@ -71,7 +73,7 @@ impl Signed<'_> {
 /// open. Each is asked by itself.
 pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> Result<Session> {
     revocation::refuse_revoked(issuer, claims)?;
-    let mut session = session::verify(&issuer.rules, claims)?;
+    let mut session = session::verify(issuer, claims)?;
     // Nobody has no sessions.
     if let Some(user_id) = session.user_id.as_deref().or(claims.user.as_deref()) {
         session.until = login::refuse_ended(issuer, claims, user_id, now)?;

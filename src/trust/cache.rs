@@ -20,10 +20,22 @@ use crate::pg::row::Row;
 use crate::pg::watch::Watched;
 use crate::pg::{catalog, clock, scan};
 
+/// What the user claim of an issuer's tokens names.
+pub enum UserKey {
+    /// The user's id.
+    Id,
+    /// The value of this column of the users table.
+    Column(String),
+    /// The account at this provider, as the identities table calls it.
+    Provider(String),
+}
+
 /// An issuer's rules and keys.
 pub struct Issuer {
     /// What its tokens must say.
     pub rules: Rules,
+    /// How the user is found whom they name.
+    pub user_key: UserKey,
     /// `token_ttl`, in microseconds.
     pub token_ttl: i64,
     /// `refresh_grace`, in microseconds.
@@ -49,6 +61,8 @@ pub struct Issuer {
 /// Every issuer.
 pub struct Trust {
     issuers: HashMap<String, Rc<Issuer>>,
+    /// Those whose names are templates.
+    templates: Vec<Rc<Issuer>>,
     default: Option<String>,
     any_issued_at: bool,
 }
@@ -81,7 +95,21 @@ pub fn still_holds() -> bool {
 }
 
 impl Trust {
-    /// The issuer of a token, by its `iss`.
+    /// The issuer of a token with an `iss`: by that, or else by the one template that names it.
+    pub fn issuer_of(&self, token: &Token<'_>, name: &str) -> Option<&Rc<Issuer>> {
+        let exact = self.issuer(name);
+        if let Some(issuer) = exact.filter(|issuer| issuer.rules.template.is_none()) {
+            return Some(issuer);
+        }
+        let mut named = self.templates.iter().filter(|issuer| {
+            let template = issuer.rules.template.as_ref();
+            template.is_some_and(|template| token.is_of(template))
+        });
+        // The table takes no two; more than one is nobody's.
+        named.next().filter(|_| named.next().is_none())
+    }
+
+    /// The issuer whose row has this name.
     pub fn issuer(&self, issuer: &str) -> Option<&Rc<Issuer>> {
         self.issuers.get(issuer)
     }
@@ -120,6 +148,7 @@ impl Trust {
     fn read() -> Self {
         let mut trust = Self {
             issuers: HashMap::new(),
+            templates: Vec::new(),
             default: None,
             any_issued_at: false,
         };
@@ -156,7 +185,10 @@ impl Trust {
         let rows = scan::rows(catalog::auth_relation(c"issuers"), read_issuer);
         for (mut issuer, is_default) in rows.into_iter().flatten() {
             let name = issuer.rules.issuer.clone();
-            issuer.revokes = revoking.contains(&name);
+            issuer.revokes = match &issuer.rules.template {
+                Some(template) => revoking.iter().any(|revoking| template.can_name(revoking)),
+                None => revoking.contains(&name),
+            };
             issuer.revocations.clone_from(&revocations);
             let IssuerKeys { usable, held } = keys.remove(&name).unwrap_or_default();
             issuer.keys = KeySet::new(usable);
@@ -167,7 +199,11 @@ impl Trust {
             if is_default {
                 trust.default = Some(name.clone());
             }
-            trust.issuers.insert(name, Rc::new(issuer));
+            let issuer = Rc::new(issuer);
+            if issuer.rules.template.is_some() {
+                trust.templates.push(Rc::clone(&issuer));
+            }
+            trust.issuers.insert(name, issuer);
         }
         trust
     }
@@ -246,8 +282,12 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
         },
         ..Rules::new(row.required(c"issuer"), row.required(c"audience"))
     };
+    let column = row.get(c"user_column").map(UserKey::Column);
+    let provider = row.get(c"identity_provider").map(UserKey::Provider);
+    let user_key = column.or(provider).unwrap_or(UserKey::Id);
     let issuer = Issuer {
         rules,
+        user_key,
         token_ttl: micros(c"token_ttl"),
         refresh_grace: micros(c"refresh_grace"),
         session_lifetime: micros(c"session_lifetime"),

@@ -9,15 +9,16 @@ mod restored;
 mod secrets;
 mod store;
 mod stored;
+mod template;
 
-pub use cache::{Issuer, Trust, current, still_holds};
+pub use cache::{Issuer, Trust, UserKey, current, still_holds};
 pub use stored::ActiveKey;
 
 use pgrx::prelude::*;
 
 use crate::invalidation::{self, Event};
 use crate::pg::boundary::sql;
-use crate::pg::watch;
+use crate::pg::{catalog, watch};
 
 /// Trigger of `auth.issuers`, `auth.signing_key_store` and `auth.signing_secrets`: every backend reads them anew, and listeners hear
 /// of the issuer.
@@ -38,6 +39,9 @@ fn trust_changed<'a>(
     let whole_table = rows.is_empty();
     sql(move || {
         watch::announce(relation);
+        if relation == catalog::auth_relation(c"issuers") {
+            template::refuse_ambiguous(&issuers)?;
+        }
         if whole_table {
             invalidation::record(Event::Flush);
         }

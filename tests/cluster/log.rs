@@ -249,6 +249,14 @@ fn what_is_no_cursor_is_a_wrong_argument() {
         "1.1.1.1.10000000000000000.",
         "1.A.1.1.5.",
         "1.é.1.1.5.",
+        "2.1.1.1.5.",
+        "2.1.1.1.5..",
+        "2.1.1.1.5..1",
+        "2.1.1.1.5..1.",
+        "2.1.1.1.5..01.1",
+        "2.1.1.1.5..1.1.1",
+        "2.1.1.1.5..1.10000000000000000",
+        "3.1.1.1.5..1.1",
         &long,
         &huge,
     ] {
@@ -258,6 +266,8 @@ fn what_is_no_cursor_is_a_wrong_argument() {
     for cursor in [
         "1.1.1.1.5.",
         "1.ffffffffffffffff.ffffffff.ffffffff.ffffffffffffffff.2,1",
+        "2.1.1.1.5..4.0",
+        "2.ffffffffffffffff.ffffffff.ffffffff.ffffffffffffffff.2,1.ffffffffffffffff.7fffffffffffffff",
     ] {
         assert_eq!(a.rows(sql, &[&cursor]).len(), 1, "{cursor}");
     }
@@ -332,4 +342,52 @@ fn with_logical_messages_off_nothing_of_it_is_in_the_wal_and_notify_off_still_lo
         reader.catch_up(&mut a),
         [user("41", 1, "logout_everywhere")]
     );
+}
+
+#[test]
+fn a_cursor_of_version_0_1_is_told_to_flush_once() {
+    let app = App::new(shared(), "older");
+    let mut a = app.connect();
+    let now = Reader::now(&mut a);
+    // The same, without what 0.2 adds.
+    let mut parts: Vec<&str> = now.cursor.split('.').collect();
+    parts.truncate(6);
+    parts[0] = "1";
+    let mut older = now.clone();
+    older.cursor = parts.join(".");
+    assert_eq!(older.catch_up(&mut a), [flush()]);
+    assert!(older.catch_up(&mut a).is_empty());
+}
+
+#[test]
+fn a_cursor_out_of_a_future_that_a_storage_snapshot_undid_is_told_to_flush() {
+    let cluster = Cluster::start("log_undone");
+    let app = App::new(&cluster, "undone");
+    let mut a = app.connect();
+    a.bump("41");
+    let mut of_before = Reader::now(&mut a);
+    drop(a);
+    cluster.keep_storage();
+    let mut a = app.connect();
+    // One at each stage of the future that is undone.
+    let mut undone: Vec<Reader> = (0..5)
+        .map(|_| {
+            a.bump("42");
+            Reader::now(&mut a)
+        })
+        .collect();
+    drop(a);
+    cluster.roll_back_storage();
+    let mut a = app.connect();
+    // The ids of the lost transactions are given out again, to others.
+    for _ in 0..10 {
+        a.bump("41");
+    }
+    for reader in &mut undone {
+        assert_eq!(reader.catch_up(&mut a), [flush()]);
+        a.bump("42");
+        assert_eq!(reader.catch_up(&mut a).len(), 1);
+    }
+    // What was seen before the snapshot is still so.
+    assert_eq!(of_before.catch_up(&mut a).len(), 15);
 }

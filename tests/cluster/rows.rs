@@ -81,3 +81,159 @@ fn a_token_without_the_user_claim_is_nobodys_where_the_row_allows_it() {
         "wrong_purpose",
     );
 }
+
+#[test]
+fn one_row_is_the_issuer_of_every_tenant_and_each_tokens_own_iss_is_reported_and_revoked() {
+    const TEMPLATE: &str = "https://login.example/{tid}/v2.0";
+    let app = App::new(shared(), "tenants");
+    let mut a = app.connect();
+    a.run(&format!(
+        "INSERT INTO auth.issuers (issuer, audience, refresh_grace) VALUES ('{TEMPLATE}', '{{my-app}}', '1 h')"
+    ));
+    let mint = Mint::of(&mut a, TEMPLATE);
+    let now = seconds(&mut a);
+    let token = |iss: &str, tid: &str, jti: &str| {
+        let exp = now + 600;
+        mint.sign(
+            "JWT",
+            &format!(
+                r#"{{"iss":"{iss}","tid":{tid},"aud":"my-app","sub":"41","session_version":0,"iat":{now},"exp":{exp},"jti":"{jti}"}}"#
+            ),
+        )
+    };
+    let (one, two) = (
+        "https://login.example/t-1/v2.0",
+        "https://login.example/T_2.x/v2.0",
+    );
+    let first = token(one, r#""t-1""#, "j");
+    let second = token(two, r#""T_2.x""#, "j");
+    for (token, iss) in [(&first, one), (&second, two)] {
+        let row = a.rows(
+            "SELECT valid, issuer, claims ->> 'iss' FROM auth.check_jwt($1)",
+            &[token],
+        );
+        assert!(row[0].get::<_, bool>(0));
+        assert_eq!(row[0].get::<_, String>(1), iss);
+        assert_eq!(row[0].get::<_, String>(2), iss);
+        // Twice, as the cache of verified tokens has it.
+        assert_eq!(a.verdict(token), "valid");
+    }
+    for (iss, tid) in [
+        (one, r#""t-2""#),
+        (one, "1"),
+        (one, r#"["t-1"]"#),
+        (one, "null"),
+        ("https://login.example/t-1/v2.0/", r#""t-1""#),
+        ("https://login.example//v2.0", r#""""#),
+        ("https://login.example/a/b/v2.0", r#""a/b""#),
+        ("https://login.example/é/v2.0", r#""é""#),
+        (TEMPLATE, r#""{tid}""#),
+        (TEMPLATE, r#""tid""#),
+        ("HTTPS://login.example/t-1/v2.0", r#""t-1""#),
+    ] {
+        assert_eq!(
+            a.verdict(&token(iss, tid, "x")),
+            "wrong_issuer",
+            "{iss} {tid}"
+        );
+    }
+    // The same jti of another tenant is another token.
+    assert!(a.one::<bool>("SELECT auth.revoke_jwt($1)", &[&first]));
+    assert_eq!(a.verdict(&first), "revoked");
+    assert_eq!(a.verdict(&second), "valid");
+    let revoked: String = a.one(
+        "SELECT issuer FROM auth.revoked_tokens WHERE jti = 'j'",
+        &[],
+    );
+    assert_eq!(revoked, one);
+
+    // An exact row goes first, with its own keys and rules; and the template's row again when it is gone.
+    a.run(&format!(
+        "INSERT INTO auth.issuers (issuer, audience) VALUES ('{two}', '{{my-app}}')"
+    ));
+    assert_eq!(a.verdict(&second), "unknown_key");
+    a.run(&format!("DELETE FROM auth.issuers WHERE issuer = '{two}'"));
+    assert_eq!(a.verdict(&second), "valid");
+    a.bump("41");
+    assert_eq!(a.verdict(&second), "session_version_mismatch");
+
+    // Nothing is issued: whose tenant a token is of only the provider knows.
+    for call in [
+        format!("SELECT auth.issue_jwt('41', issuer => '{TEMPLATE}')"),
+        format!("SELECT auth.issue_jwt('41', 1, issuer => '{TEMPLATE}')"),
+        format!("SELECT auth.open_session('41', issuer => '{TEMPLATE}')"),
+        format!("SELECT auth.issue_sso_token('41', '{TEMPLATE}')"),
+    ] {
+        refused(a.simple_query(&call), "22023", None);
+    }
+    a.run("UPDATE users SET session_version = 5 WHERE id = 42");
+    let third = token(one, r#""t-1""#, "r");
+    refused(
+        a.query("SELECT auth.refresh_jwt($1)", &[&third]),
+        "28000",
+        "session_version_mismatch",
+    );
+    a.run(&format!(
+        "UPDATE auth.issuers SET session_check = 'none' WHERE issuer = '{TEMPLATE}'"
+    ));
+    refused(
+        a.query("SELECT auth.refresh_jwt($1)", &[&third]),
+        "22023",
+        None,
+    );
+}
+
+#[test]
+fn two_templates_that_could_name_one_iss_and_what_is_no_template_are_refused() {
+    let app = App::new(shared(), "templates");
+    let mut a = app.connect();
+    let insert = |name: &str| {
+        format!("INSERT INTO auth.issuers (issuer, audience) VALUES ('{name}', '{{a}}')")
+    };
+    for wrong in [
+        "{",
+        "a}",
+        "{}",
+        "{a}{b}",
+        "{{a}}",
+        "https://{iss}",
+        "x{iss}/",
+    ] {
+        let error = refused(a.simple_query(&insert(wrong)), "23514", None);
+        assert_eq!(
+            error.constraint(),
+            Some("issuers_issuer_template"),
+            "{wrong}"
+        );
+    }
+    a.run(&insert("https://l/{tid}/v2"));
+    for fits in [
+        "https://l/{tid}",
+        "https://l/x/{tid}/v2",
+        "https://m/{tid}/v2",
+        "https://l/{tid}/v2/{tid",
+    ] {
+        let outcome = a.simple_query(&insert(fits));
+        assert_eq!(outcome.is_ok(), !fits.ends_with("{tid"), "{fits}");
+    }
+    for overlaps in [
+        "https://l/{org}/v2",
+        "https://l/x{tid}/v2",
+        "{t}https://l/x/v2",
+        "https://l/{tid}/v3",
+    ] {
+        let outcome = a.simple_query(&insert(overlaps));
+        let expected = ["https://l/{org}/v2", "https://l/x{tid}/v2"].contains(&overlaps);
+        assert_eq!(outcome.is_err(), expected, "{overlaps}");
+        if expected {
+            refused(outcome, "22023", None);
+        }
+    }
+    // A change of the name is judged, too; one of anything else is not in the way.
+    refused(
+        a.simple_query("UPDATE auth.issuers SET issuer = 'https://l/{o}/v2' WHERE issuer = 'https://m/{tid}/v2'"),
+        "22023",
+        None,
+    );
+    a.run("UPDATE auth.issuers SET leeway = '5 s'");
+}

@@ -165,6 +165,28 @@ impl Cluster {
         run(Command::new("sh").arg("-c").arg(format!("kill -9 {pid}")));
     }
 
+    /// Stops the server, and keeps its data as a snapshot of the storage does.
+    pub fn keep_storage(&self) {
+        self.stop_fast();
+        run(Command::new("cp")
+            .arg("-a")
+            .arg(self.data())
+            .arg(self.kept()));
+        self.launch();
+    }
+
+    /// Crashes the server, and brings back the data that was kept.
+    pub fn roll_back_storage(&self) {
+        self.stop("immediate");
+        fs::remove_dir_all(self.data()).expect("the data");
+        fs::rename(self.kept(), self.data()).expect("the data that was kept");
+        self.launch();
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.home.join("kept")
+    }
+
     /// Waits for a server that starts again by itself.
     #[track_caller]
     pub fn wait_until_it_answers(&self) {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::Ask;
 
 /// A place in the log of events, kept as a client keeps it.
+#[derive(Clone)]
 pub struct Reader {
     /// The cursor.
     pub cursor: String,
