@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from ._asking import AsyncConnections, Connections, Row, ask_alone, ask_alone_async
 from ._errors import Refused, Unavailable, refusal
 from ._identity import ApiKey, Identity, Question, api_key_answer, api_key_question, token_answer, token_question
+from ._links import settle
 from ._listener import _Listening
 from ._store import Answer, Entry, Stats, Store
 
@@ -83,8 +84,10 @@ class _Base(Generic[T]):
         if flight is not None:
             flight.done.set_result(answer if shared else None)
 
-    def _patience(self) -> float:
-        return self._store.max_age
+    def _rest(self, answer: Answer[T] | Entry[T], until: float | None) -> float:
+        """How long nothing but an event makes it worth asking again."""
+        ends = answer.until if isinstance(answer, Entry) else until
+        return max(0.0, min(self._store.max_age, self._store.max_age if ends is None else ends - self._hearing.now()))
 
 
 def _refused(error: BaseException) -> Answer[Any] | None:
@@ -143,9 +146,13 @@ class _Sync(_Base[T]):
                 return "expired"
             told: list[str] = []
             woken = threading.Event()
-            watch = hearing.watch(answer.ties, lambda reason, told=told, woken=woken: (told.append(reason), woken.set()) and None, True, began)  # type: ignore[misc]
-            wait = min(rest, self._patience(), 3600.0 if until is None else until - hearing.now())
-            woken.wait(max(wait, 0))
+
+            def tell(reason: str, told: list[str] = told, woken: threading.Event = woken) -> None:
+                told.append(reason)
+                woken.set()
+
+            watch = hearing.watch(answer.ties, tell, True, began)
+            woken.wait(min(rest, self._rest(answer, until)))
             watch.cancel()
             if until is not None and until <= hearing.now():
                 return "expired"
@@ -210,12 +217,11 @@ class _Async(_Base[T]):
             told: asyncio.Future[str] = loop.create_future()
 
             def tell(reason: str, told: asyncio.Future[str] = told) -> None:
-                loop.call_soon_threadsafe(lambda: told.done() or told.set_result(reason))
+                loop.call_soon_threadsafe(settle, told, reason)
 
             watch = hearing.watch(answer.ties, tell, True, began)
-            wait = min(self._patience(), 3600.0 if until is None else until - hearing.now())
             try:
-                await asyncio.wait({told}, timeout=max(wait, 0))
+                await asyncio.wait({told}, timeout=self._rest(answer, until))
             finally:
                 watch.cancel()
             if until is not None and until <= hearing.now():

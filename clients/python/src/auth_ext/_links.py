@@ -8,7 +8,9 @@ import importlib.util
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 CHANNEL = "auth_invalidation"
 CONNECT_TIMEOUT = 10.0
@@ -40,6 +42,12 @@ async def _first(seconds: float, *futures: asyncio.Future[Any]) -> None:
             future.cancel()
 
 
+def settle(future: asyncio.Future[T], result: T) -> None:
+    """Unless it is."""
+    if not future.done():
+        future.set_result(result)
+
+
 class PsycopgLink:
     """psycopg 3."""
 
@@ -69,7 +77,7 @@ class PsycopgLink:
         pgconn = self._conn.pgconn
         readable: asyncio.Future[None] = loop.create_future()
         number = pgconn.socket
-        loop.add_reader(number, lambda: readable.done() or readable.set_result(None))
+        loop.add_reader(number, settle, readable, None)
         try:
             await _first(seconds, readable, asyncio.ensure_future(woken.wait()))
         finally:
