@@ -21,6 +21,7 @@ pub const TABLES: [&CStr; 11] = [
     c"attached_tables",
     c"user_history",
     c"user_floor",
+    c"unlinked_accounts",
     c"revoked_tokens",
     c"revoking_issuers",
     c"sessions",
