@@ -26,7 +26,6 @@ pub const TABLES: [&CStr; 11] = [
     c"revoking_issuers",
     c"sessions",
     c"session_issuers",
-    c"unlinked_accounts",
 ];
 
 /// An identity can end by the clock, too.
