@@ -15,8 +15,9 @@ interface Watch {
 const SPREAD = 500;
 /** Between questions that nobody answers. */
 const RETRY = 1_000;
-/** While a token is in its leeway: it is past its `exp`, and holds. */
-const PAST_EXP = 1_000;
+/** At most this often while a token is past its `exp` and still holds: for a moment that the clocks differ by, or for its
+ *  issuer's leeway. */
+const PAST_EXP = { soonest: 10, latest: 1_000 };
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Credentials that something stays open on the strength of: websockets, streams. An event is a hint to ask again; only the
@@ -90,7 +91,7 @@ export class Watches {
   /** For an event, or until it is time to ask again. */
   #wait({ ties, until }: Kept<unknown>, signal: AbortSignal): Promise<"event" | "flush"> {
     const left = until - this.#invalidation.clock();
-    const delay = left > 0 ? left + 1 : PAST_EXP;
+    const delay = left > 0 ? left + 1 : Math.min(Math.max(PAST_EXP.soonest, -left), PAST_EXP.latest);
     // No event will come.
     const longest = this.#invalidation.fresh ? LONGEST_TIMER : this.#invalidation.maxStaleness;
     return new Promise((resolve) => {
