@@ -128,6 +128,17 @@ impl Error {
         "SELECT auth.attach_api_keys('your_schema.api_keys', …); again, naming its columns.",
     );
 
+    /// The error as a line of the server's log names it.
+    #[cfg(feature = "pg18")]
+    pub fn into_reason(self) -> String {
+        match self {
+            Self::Refused(refused) => refused.reason.code().to_owned(),
+            Self::NotSetUp(message, _) => message.to_owned(),
+            Self::Argument(message) | Self::Forbidden(message) | Self::Internal(message) => message,
+            Self::Retry => "a concurrent update was in the way".to_owned(),
+        }
+    }
+
     /// The error as PostgreSQL reports it.
     pub fn report(self) -> ErrorReport {
         let (code, message, detail, hint) = match self {
@@ -188,7 +199,7 @@ pub fn quoted(name: &str) -> String {
     }
 }
 
-/// Writes a line to the server log.
+/// Writes a line to the server log; no client sees it, whatever it asked for.
 pub fn log(message: String) {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
@@ -196,7 +207,7 @@ pub fn log(message: String) {
         "auth_ext",
     )
     .set_domain(DOMAIN)
-    .report(PgLogLevel::LOG);
+    .report(PgLogLevel::LOG_SERVER_ONLY);
 }
 
 /// Raises a WARNING about the administrator's own input.

@@ -83,6 +83,11 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     pg::watch::init();
     pg::hooks::init(identity::on_discard_all);
+    #[cfg(feature = "pg18")]
+    pg::oauth::init(pg::oauth::Rules {
+        superusers: settings::login_superusers,
+        admit: identity::admit,
+    });
     invalidation::init(invalidation::Ends {
         settle_bulk: accounts::settle_bulk,
         settle_unlinked: accounts::identities::settle_bulk,

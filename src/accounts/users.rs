@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::plan::{Plan, Sees, TablePlan};
+use crate::pg::probe::Probe;
 
 /// The attached users table.
 pub struct Users {
@@ -36,6 +37,8 @@ pub struct Users {
     /// Is the version column a bigint? (Otherwise it is an integer.)
     pub(super) has_bigint_version: bool,
     /// The kept plan of a bump, made when it is first needed.
+    /// The way to what is remembered of a user.
+    pub(super) history: Option<Probe>,
     pub(super) bump: TablePlan,
 }
 

@@ -35,6 +35,7 @@ pub fn bindings() -> Rc<Bindings> {
         vec![
             catalog::auth_relation(c"attached_tables"),
             catalog::auth_relation(c"user_floor"),
+            catalog::auth_relation(c"user_history"),
             catalog::auth_relation(c"unlinked_accounts"),
         ]
     };

@@ -84,6 +84,21 @@ pub fn try_lock(relation: pg_sys::Oid, mode: Lock) -> bool {
     unsafe { pg_sys::ConditionalLockRelationOid(relation, mode.level()) }
 }
 
+/// Has a table never held a row since it was last truncated or vacuumed to nothing? True of one that is gone, too.
+pub fn has_no_page(relation: pg_sys::Oid) -> bool {
+    // SAFETY: opening takes the lock; what is opened is closed, or is by the abort after an error.
+    unsafe {
+        let table = pg_sys::try_relation_open(relation, READ_LOCK);
+        if table.is_null() {
+            return true;
+        }
+        let pages =
+            pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::relation_close(table, READ_LOCK);
+        pages == 0
+    }
+}
+
 /// How a relation is locked.
 #[derive(Clone, Copy)]
 pub enum Lock {

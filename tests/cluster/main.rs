@@ -37,6 +37,7 @@ mod log_replicas;
 mod logins;
 mod notify;
 mod notify_keys;
+mod oauth;
 mod one_row;
 mod one_time;
 mod pgbouncer;
