@@ -47,7 +47,9 @@ fn health() -> OneRow {
             .with(c"verified_cache_misses", cache.misses)
             .with(c"keys_without_secret", tables.keys_without_secret)
             .with(c"restore_lacks", tables.restore_lacks)
-            .with(c"launcher_pid", relay::launcher()))
+            .with(c"launcher_pid", relay::launcher())
+            .with(c"jwks_oldest_age", tables.jwks_oldest_age)
+            .with(c"jwks_never_fetched", tables.jwks_never_fetched))
     })
 }
 

@@ -27,6 +27,7 @@ mod hygiene;
 mod identity;
 mod identity_attacks;
 mod identity_everyday;
+mod jwks_sources;
 mod key_bundles;
 mod listeners;
 mod log;
