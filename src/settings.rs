@@ -38,6 +38,7 @@ static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
 static PRUNE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10 * 60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static LOGIN_SUPERUSERS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SYNCHRONOUS_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Defines the parameters and reserves the prefix, so that a misspelt one is an error.
@@ -113,6 +114,14 @@ pub fn init() {
         c"off: as synchronous_commit says. Then a crash can bring an ended session back to life.",
         &SYNCHRONOUS_COMMIT,
         GucContext::Suset,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_bool_guc(
+        c"auth_ext.login_superusers",
+        c"Lets superusers log in with a token.",
+        c"For PostgreSQL 18, where oauth_validator_libraries names auth_ext.",
+        &LOGIN_SUPERUSERS,
+        GucContext::Sighup,
         GucFlags::empty(),
     );
     guc::reserve_prefix();
@@ -207,4 +216,10 @@ pub fn logical_messages() -> bool {
 /// `auth_ext.synchronous_commit`.
 pub fn commits_synchronously() -> bool {
     SYNCHRONOUS_COMMIT.get()
+}
+
+/// `auth_ext.login_superusers`.
+#[cfg(feature = "pg18")]
+pub fn login_superusers() -> bool {
+    LOGIN_SUPERUSERS.get()
 }
