@@ -177,6 +177,17 @@ fn an_identity_ends_with_its_link_also_when_the_account_is_linked_to_the_same_us
             assert_eq!(user(&mut d).as_deref(), Some("42"), "{change}");
         }
     }
+    // While the table is not attached nobody sees what happens to it.
+    enter(&mut b, &token);
+    a.run(
+        "BEGIN; SELECT auth.detach_identities(); SELECT auth.attach_identities('accounts'); COMMIT",
+    );
+    assert_eq!((said(&mut b, &token), user(&mut b)), ("41".into(), None));
+    // Attached again without that, no link has changed.
+    enter(&mut b, &token);
+    enter(&mut d, &other);
+    a.run("SELECT auth.attach_identities('accounts')");
+    assert_eq!(user(&mut b).as_deref(), Some("41"));
     // Linked to another user: the token is his, the identity nobody's.
     enter(&mut b, &token);
     a.run("UPDATE accounts SET user_id = 42 WHERE subject = 's-41'");

@@ -44,6 +44,7 @@ mod one_time;
 mod pgbouncer;
 mod postgrest;
 mod probe;
+mod providers;
 mod readme;
 mod refresh;
 mod refresh_levels;
