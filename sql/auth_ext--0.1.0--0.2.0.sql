@@ -238,10 +238,10 @@ ALTER TABLE auth.attached_tables
 COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users, attach_api_keys and attach_identities bound them.';
 -- Not dumped: no identity outlives its connection.
 CREATE TABLE auth.unlinked_accounts (
-    account text COLLATE "C" PRIMARY KEY,
+    account uuid PRIMARY KEY,
     mark    bigint NOT NULL
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The account that is called nothing stands for all.';
+COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by 128 bits of the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The nil UUID stands for all accounts.';
 COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
 DROP EVENT TRIGGER auth_ext_cover_new_partitions;
 DROP FUNCTION auth.cover_new_partitions();

@@ -235,10 +235,10 @@ COMMENT ON TABLE auth.user_floor IS 'The same for more users than auth_ext.bulk_
 
 -- Not dumped: no identity outlives its connection.
 CREATE TABLE auth.unlinked_accounts (
-    account text COLLATE "C" PRIMARY KEY,
+    account uuid PRIMARY KEY,
     mark    bigint NOT NULL
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The account that is called nothing stands for all.';
+COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by 128 bits of the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The nil UUID stands for all accounts.';
 
 -- What ends before its time, or can be used once ---------------------------------------------------
 
