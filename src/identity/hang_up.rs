@@ -21,11 +21,11 @@ pub const TABLES: [&CStr; 11] = [
     c"attached_tables",
     c"user_history",
     c"user_floor",
+    c"unlinked_accounts",
     c"revoked_tokens",
     c"revoking_issuers",
     c"sessions",
     c"session_issuers",
-    c"unlinked_accounts",
 ];
 
 /// An identity can end by the clock, too.

@@ -12,7 +12,7 @@ import { Invalidation } from "../dist/invalidation.js";
 const { tokens, cases } = JSON.parse(readFileSync(new URL("../../cases.json", import.meta.url), "utf8"));
 
 class Run {
-  now = 0;
+  now = 1_000_000;
   open = new Map();
   ended = {};
 

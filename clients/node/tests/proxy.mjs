@@ -5,8 +5,9 @@ import { connect, createServer } from "node:net";
 export async function proxy(port) {
   const sockets = new Set();
   let swallowing = false;
+  let target = port;
   const server = createServer((near) => {
-    const far = connect(port, "127.0.0.1");
+    const far = connect(target, "127.0.0.1");
     for (const [from, to] of [
       [near, far],
       [far, near],
@@ -34,6 +35,11 @@ export async function proxy(port) {
     /** New connections pass again; the old ones stay dead. */
     open() {
       swallowing = false;
+    },
+    /** Ends all connections; new ones go to another port. */
+    turn(port) {
+      target = port;
+      for (const socket of sockets) socket.destroy();
     },
     close() {
       for (const socket of sockets) socket.destroy();

@@ -249,6 +249,27 @@ test("what is remembered of events is bounded, and forgetting keeps no answer th
   assert.equal(invalidation.permits(invalidation.mark(), { userId: "a" }), true);
 });
 
+test("what has ended by the log has ended for good, whatever is sent afterwards", async () => {
+  const fake = new Fake();
+  const cache = new TokenCache(fake, fake);
+  fake.catchUp([parseEvent('{"v":1,"kind":"session","sid":"s"}')]);
+  fake.hear({ kind: "session", sid: "s" });
+  const call = cache.verify("t");
+  fake.asked[0].row(row());
+  await call;
+  assert.equal(cache.peek("t"), undefined);
+});
+
+test("an entry that is gone is gone from every list", async () => {
+  const fake = new Fake();
+  const cache = new TokenCache(fake, fake);
+  const call = cache.verify("t");
+  fake.asked[0].row(row());
+  await call;
+  for (const event of [{ kind: "user", id: "42" }, { kind: "session", sid: "s" }, { kind: "token", jti: "j" }, { kind: "flush" }]) fake.hear(event);
+  assert.deepEqual(cache.stats(), { hits: 0, misses: 1, entries: 0, evicted: 1, notKept: 0 });
+});
+
 const answering = async (fake, promise, rows) => {
   // A watch asks when it is woken.
   let over = false;

@@ -25,28 +25,38 @@ function freePort() {
 
 export class Server {
   static async start(name, settings = {}) {
+    const server = await Server.#at(name);
+    server.run("initdb", "-D", server.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync");
+    server.#begin({ listen_addresses: "127.0.0.1", fsync: "off", log_min_messages: "warning", ...settings });
+    return server;
+  }
+
+  /** A hot standby of this server. */
+  async standby(name) {
+    const standby = await Server.#at(name);
+    const from = `host=127.0.0.1 port=${this.port} user=postgres`;
+    standby.run("pg_basebackup", "-D", standby.data, "-d", from, "-R", "-c", "fast", "--no-sync");
+    standby.#begin({});
+    return standby;
+  }
+
+  static async #at(name) {
     const server = new Server();
     server.home = join(RUN, name);
+    server.data = join(server.home, "data");
     server.port = await freePort();
     rmSync(server.home, { recursive: true, force: true });
     mkdirSync(server.home, { recursive: true });
     chmodSync(server.home, 0o755);
     if (owner) chownSync(server.home, as.uid, as.gid);
-    server.data = join(server.home, "data");
-    server.run("initdb", "-D", server.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync");
-    const lines = {
-      listen_addresses: "127.0.0.1",
-      port: server.port,
-      unix_socket_directories: server.home,
-      fsync: "off",
-      log_min_messages: "warning",
-      ...settings,
-    };
-    const text = Object.entries(lines).map(([key, value]) => `${key} = '${value}'\n`);
-    appendFileSync(join(server.data, "postgresql.conf"), text.join(""));
-    server.launch();
-    process.on("exit", () => server.stop("immediate"));
     return server;
+  }
+
+  #begin(settings) {
+    const lines = Object.entries({ port: this.port, unix_socket_directories: this.home, ...settings });
+    appendFileSync(join(this.data, "postgresql.conf"), lines.map(([key, value]) => `${key} = '${value}'\n`).join(""));
+    this.launch();
+    process.on("exit", () => this.stop("immediate"));
   }
 
   run(program, ...words) {

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use super::binding::current;
 use super::table::AccountIndex;
+use super::unlinked;
 use crate::attach::{self, Attachment, Claim, ID_TYPE_NAMES, ID_TYPES, Trigger, detach};
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
@@ -100,5 +101,11 @@ fn triggers(user: &str, provider: &str, subject: &str) -> Vec<Trigger> {
 
 #[pg_extern(sql = false)]
 fn detach_identities() {
-    sql(|| detach("identities").map(|_| ()));
+    sql(|| {
+        if detach("identities")? {
+            // What happens to the table from here on leaves no mark.
+            unlinked::mark_all();
+        }
+        Ok(())
+    });
 }

@@ -60,6 +60,18 @@ fn the_ident_map_gives_a_role_to_the_verified_user_id() {
     site.refused("m_app", &other, MAP);
     let stale = site.token(&json!({"session_version": 3}));
     site.refused("m_app", &stale, "session_version_mismatch");
+    // By the id column's value, not by the claim's.
+    site.admin.run(
+        "ALTER TABLE users ADD name text UNIQUE; UPDATE users SET name = '41' WHERE id = 42; UPDATE users SET name = 'ada' WHERE id = 41;
+         UPDATE auth.issuers SET user_column = 'name'",
+    );
+    site.refused("m_app", &token, MAP);
+    let by_name = site.token(&json!({"sub": "ada"}));
+    assert_eq!(
+        site.wire("m_app", &by_name).show(WHO),
+        "m_app m_app oauth:41 41"
+    );
+    site.admin.run("UPDATE auth.issuers SET user_column = NULL");
     // Nobody is not in the map; a control character does not get into the log.
     site.admin
         .run("UPDATE auth.issuers SET require_user = false, session_check = 'none'");
