@@ -49,7 +49,9 @@ fn health() -> OneRow {
             .with(c"restore_lacks", tables.restore_lacks)
             .with(c"launcher_pid", relay::launcher())
             .with(c"identities_table", tables.identities_table)
-            .with(c"identities_table_intact", health.identities_intact))
+            .with(c"identities_table_intact", health.identities_intact)
+            .with(c"jwks_oldest_age", tables.jwks_oldest_age)
+            .with(c"jwks_never_fetched", tables.jwks_never_fetched))
     })
 }
 
