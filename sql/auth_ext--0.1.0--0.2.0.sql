@@ -823,11 +823,12 @@ CREATE OR REPLACE FUNCTION auth.health(
     OUT verified_cache_misses bigint,
     OUT keys_without_secret bigint,
     OUT restore_lacks text[],
-    OUT launcher_pid integer
+    OUT launcher_pid integer,
+    OUT standby_staleness interval
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys, and what a restore left out. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, and how old a standby may be (NULL where nothing shows it). Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE OR REPLACE FUNCTION auth.statistics(
     OUT name text,

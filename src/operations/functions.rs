@@ -9,9 +9,10 @@ use super::health::health_now;
 use super::prune;
 use crate::pg::boundary::sql;
 use crate::pg::one_row::OneRow;
-use crate::pg::wal;
+use crate::pg::{clock, wal};
 use crate::relay;
 use crate::settings;
+use crate::staleness;
 use crate::statistics;
 use crate::token;
 
@@ -47,7 +48,11 @@ fn health() -> OneRow {
             .with(c"verified_cache_misses", cache.misses)
             .with(c"keys_without_secret", tables.keys_without_secret)
             .with(c"restore_lacks", tables.restore_lacks)
-            .with(c"launcher_pid", relay::launcher()))
+            .with(c"launcher_pid", relay::launcher())
+            .with(
+                c"standby_staleness",
+                staleness::age(clock::now()).map(Interval::from_micros),
+            ))
     })
 }
 
