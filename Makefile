@@ -19,6 +19,9 @@ bench-quick: ## the same in under a minute, roughly
 test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also there)
 	@tests/run checks $(PG)
 
+test-all: ## the same on 15 to 18, with the long random schedules of the clients
+	@AUTH_EXT_LONG=1 tests/run checks 15 16 17 18
+
 install: ## build for PG_CONFIG's server and install there
 	@tests/install '$(PG_CONFIG)'
 
@@ -41,4 +44,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench bench-quick test install installcheck package package-test generated deny clean
+.PHONY: help demo bench bench-quick test test-all install installcheck package package-test generated deny clean

@@ -85,10 +85,13 @@ CREATE TABLE auth.issuers (
     numeric_subject         boolean NOT NULL DEFAULT false,
     require_user            boolean NOT NULL DEFAULT true,
     user_column             text CHECK (user_column <> ''),
+    identity_provider       text CHECK (identity_provider <> ''),
     CHECK (user_claim <> version_claim),
     CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
     CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)'),
     CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none'),
+    CONSTRAINT issuers_identity_provider_session_check CHECK (identity_provider IS NULL OR session_check <> 'none'),
+    CONSTRAINT issuers_identity_provider_user_column CHECK (identity_provider IS NULL OR user_column IS NULL),
     CONSTRAINT issuers_issuer_template CHECK (issuer !~ '[{}]' OR issuer ~ '^[^{}]*[{][^{}]+[}][^{}]*$' AND pg_catalog.strpos(issuer, '{iss}') = 0)
 );
 CREATE UNIQUE INDEX issuers_one_default ON auth.issuers (is_default) WHERE is_default;
@@ -113,6 +116,7 @@ COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s hea
 COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user claim verifies as nobody''s: no session is checked, and user_id() is NULL.';
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
+COMMENT ON COLUMN auth.issuers.identity_provider IS 'The provider under which the user claim is looked up in the attached identities table. NULL: it is not.';
 COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
 
 -- Dumped, so without secrets. No foreign key to auth.issuers: a restore loads the two in any order. Triggers make
@@ -190,10 +194,10 @@ INSERT INTO auth.installation DEFAULT VALUES;
 -- Accounts ---------------------------------------------------------------------------------------
 
 CREATE TABLE auth.attached_tables (
-    kind               text PRIMARY KEY CHECK (kind IN ('users', 'api_keys')),
+    kind               text PRIMARY KEY CHECK (kind IN ('users', 'api_keys', 'identities')),
     relation           regclass NOT NULL,
-    id_column          text NOT NULL,
-    version_column     text NOT NULL,
+    id_column          text,
+    version_column     text,
     active_column      text,
     bump_on            text[] NOT NULL DEFAULT '{}',
     user_column        text,
@@ -203,9 +207,15 @@ CREATE TABLE auth.attached_tables (
     expires_column     text,
     last_used_column   text,
     trigger_count      integer NOT NULL,
-    table_name         text
+    table_name         text,
+    provider_column    text,
+    subject_column     text,
+    CONSTRAINT attached_tables_columns CHECK (CASE kind
+        WHEN 'identities' THEN user_column IS NOT NULL AND provider_column IS NOT NULL AND subject_column IS NOT NULL
+        ELSE id_column IS NOT NULL AND version_column IS NOT NULL
+    END)
 );
-COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users and attach_api_keys bound them.';
+COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users, attach_api_keys and attach_identities bound them.';
 COMMENT ON COLUMN auth.attached_tables.trigger_count IS 'How many triggers keep the table right; with fewer, nothing is verified.';
 COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
 
@@ -222,6 +232,13 @@ CREATE TABLE auth.user_floor (
     next_version  bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE auth.user_floor IS 'The same for more users than auth_ext.bulk_threshold at once: any user may have been bumped at that time, and no new row starts lower.';
+
+-- Not dumped: no identity outlives its connection.
+CREATE TABLE auth.unlinked_accounts (
+    account text COLLATE "C" PRIMARY KEY,
+    mark    bigint NOT NULL
+) WITH (fillfactor = 80);
+COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The account that is called nothing stands for all.';
 
 -- What ends before its time, or can be used once ---------------------------------------------------
 

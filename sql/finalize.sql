@@ -241,6 +241,8 @@ ALTER TABLE auth.installation ENABLE REPLICA TRIGGER keep_out_replicated;
 
 -- pg_write_all_data writes whatever table it likes. Rows from which trust follows are written by our functions, and by roles
 -- that were granted just that.
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.unlinked_accounts
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.issuers
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.signing_key_store
@@ -259,6 +261,7 @@ CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session_issuers
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+ALTER TABLE auth.unlinked_accounts ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER a_refuse_writer;
@@ -318,6 +321,10 @@ CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.rel
 ALTER TABLE auth.relay_position ENABLE REPLICA TRIGGER keep_out_replicated;
 ALTER TABLE auth.invalidation_log ENABLE REPLICA TRIGGER keep_out_replicated;
 ALTER TABLE auth.invalidation_pruned ENABLE REPLICA TRIGGER keep_out_replicated;
+-- So are the marks of unlinked accounts: the identities table's own triggers leave them here.
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.unlinked_accounts
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.unlinked_accounts ENABLE REPLICA TRIGGER keep_out_replicated;
 
 INSERT INTO auth.relay_position (cursor) VALUES (auth.invalidation_cursor());
 

@@ -198,6 +198,21 @@ CREATE FUNCTION auth.detach_api_keys() RETURNS void
 COMMENT ON FUNCTION auth.detach_api_keys() IS
     'Removes the triggers from the API-key table; its columns and data stay.';
 
+CREATE FUNCTION auth.attach_identities(
+    identities regclass,
+    user_column name DEFAULT NULL,
+    provider_column name DEFAULT NULL,
+    subject_column name DEFAULT NULL
+) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'attach_identities_wrapper';
+COMMENT ON FUNCTION auth.attach_identities(regclass, name, name, name) IS
+    'Binds the application''s table of accounts at providers, of which (provider, subject) is unique: issuers with an identity_provider find their users by it. For the table''s owner.';
+
+CREATE FUNCTION auth.detach_identities() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'detach_identities_wrapper';
+COMMENT ON FUNCTION auth.detach_identities() IS
+    'Removes the triggers from the identities table; its columns and data stay.';
+
 CREATE FUNCTION auth.session_version(user_id text) RETURNS bigint
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'session_version_wrapper';
 COMMENT ON FUNCTION auth.session_version(text) IS
@@ -247,6 +262,16 @@ CREATE FUNCTION auth.api_keys_after_truncate() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'api_keys_after_truncate_wrapper';
 COMMENT ON FUNCTION auth.api_keys_after_truncate() IS
     'Trigger function of the attached API-key table: TRUNCATE sends a flush.';
+
+CREATE FUNCTION auth.identities_after_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'identities_after_row_wrapper';
+COMMENT ON FUNCTION auth.identities_after_row() IS
+    'Trigger function of the attached identities table: an account that is unlinked from its user leaves a mark and an event.';
+
+CREATE FUNCTION auth.identities_after_truncate() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'identities_after_truncate_wrapper';
+COMMENT ON FUNCTION auth.identities_after_truncate() IS
+    'Trigger function of the attached identities table: TRUNCATE unlinks every account.';
 
 -- Sessions ---------------------------------------------------------------------------------------
 
@@ -581,6 +606,8 @@ CREATE FUNCTION auth.health(
     OUT keys_without_secret bigint,
     OUT restore_lacks text[],
     OUT launcher_pid integer,
+    OUT identities_table text,
+    OUT identities_table_intact boolean,
     OUT standby_staleness interval
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';

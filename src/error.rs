@@ -102,10 +102,20 @@ impl Error {
         "no API-key table is attached",
         "SELECT auth.attach_api_keys('your_schema.api_keys');",
     );
+    /// An issuer's users are found by an identities table, and none is attached, or the attached one is gone.
+    pub const NO_IDENTITIES: Self = Self::NotSetUp(
+        "no identities table is attached",
+        "SELECT auth.attach_identities('your_schema.identities');",
+    );
     /// The users table lacks a column or trigger that it had when it was attached.
     pub const BROKEN_USERS: Self = Self::NotSetUp(
         "a column or trigger of the attached users table is gone, renamed or disabled",
         "SELECT auth.attach_users('your_schema.users', …); again, naming its columns.",
+    );
+    /// The same of the identities table, whose unique index counts as well.
+    pub const BROKEN_IDENTITIES: Self = Self::NotSetUp(
+        "a column, the unique index or a trigger of the attached identities table is gone, renamed or disabled",
+        "SELECT auth.attach_identities('your_schema.identities', …); again, naming its columns.",
     );
     /// An issuer's `user_column` cannot tell the users apart.
     pub const NO_USER_COLUMN: Self = Self::NotSetUp(
@@ -117,6 +127,17 @@ impl Error {
         "a column or trigger of the attached API-key table is gone, renamed or disabled",
         "SELECT auth.attach_api_keys('your_schema.api_keys', …); again, naming its columns.",
     );
+
+    /// The error as a line of the server's log names it.
+    #[cfg(feature = "pg18")]
+    pub fn into_reason(self) -> String {
+        match self {
+            Self::Refused(refused) => refused.reason.code().to_owned(),
+            Self::NotSetUp(message, _) => message.to_owned(),
+            Self::Argument(message) | Self::Forbidden(message) | Self::Internal(message) => message,
+            Self::Retry => "a concurrent update was in the way".to_owned(),
+        }
+    }
 
     /// The error as PostgreSQL reports it.
     pub fn report(self) -> ErrorReport {
@@ -178,7 +199,7 @@ pub fn quoted(name: &str) -> String {
     }
 }
 
-/// Writes a line to the server log.
+/// Writes a line to the server log; no client sees it, whatever it asked for.
 pub fn log(message: String) {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
@@ -186,7 +207,7 @@ pub fn log(message: String) {
         "auth_ext",
     )
     .set_domain(DOMAIN)
-    .report(PgLogLevel::LOG);
+    .report(PgLogLevel::LOG_SERVER_ONLY);
 }
 
 /// Raises a WARNING about the administrator's own input.

@@ -11,7 +11,7 @@
 //! | [`session`] | logins that a person can see: open, refresh, list, end |
 //! | [`token`] | decode → claims → session; verify, check, decode, issue, refresh, revoke, single sign-on |
 //! | [`api_key`] | the attached API-key table: generation, verification, events |
-//! | [`accounts`] | the attached users table: look-up, version bump, triggers; one-time tokens |
+//! | [`accounts`] | the attached users table: look-up, version bump, triggers; the attached identities table; one-time tokens |
 //! | [`relay`] | background workers that send the notifications, and how far they are |
 //! | [`attach`] | binding an application's table: columns, triggers, ids |
 //! | [`trust`] | issuers and signing keys: tables, functions, the per-backend cache |
@@ -85,8 +85,14 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     pg::watch::init();
     pg::hooks::init(identity::on_discard_all);
+    #[cfg(feature = "pg18")]
+    pg::oauth::init(pg::oauth::Rules {
+        superusers: settings::login_superusers,
+        admit: identity::admit,
+    });
     invalidation::init(invalidation::Ends {
         settle_bulk: accounts::settle_bulk,
+        settle_unlinked: accounts::identities::settle_bulk,
         wake: relay::wake,
     });
 }

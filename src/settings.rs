@@ -40,6 +40,7 @@ static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static MAX_STANDBY_STALENESS: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static STANDBY_HEARTBEAT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOGIN_SUPERUSERS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SYNCHRONOUS_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Defines the parameters and reserves the prefix, so that a misspelt one is an error.
@@ -134,6 +135,14 @@ pub fn init() {
         &STANDBY_HEARTBEAT,
         0..=i32::MAX,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_bool_guc(
+        c"auth_ext.login_superusers",
+        c"Lets superusers log in with a token.",
+        c"For PostgreSQL 18, where oauth_validator_libraries names auth_ext.",
+        &LOGIN_SUPERUSERS,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
     guc::reserve_prefix();
 }
@@ -241,4 +250,10 @@ pub fn standby_heartbeat() -> Option<Duration> {
         .ok()
         .filter(|milliseconds| *milliseconds > 0)?;
     Some(Duration::from_millis(milliseconds))
+}
+
+/// `auth_ext.login_superusers`.
+#[cfg(feature = "pg18")]
+pub fn login_superusers() -> bool {
+    LOGIN_SUPERUSERS.get()
 }

@@ -131,7 +131,10 @@ ALTER TABLE auth.issuers
     ADD COLUMN numeric_subject boolean NOT NULL DEFAULT false,
     ADD COLUMN require_user boolean NOT NULL DEFAULT true,
     ADD COLUMN user_column text CHECK (user_column <> ''),
-    ADD CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none');
+    ADD COLUMN identity_provider text CHECK (identity_provider <> ''),
+    ADD CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none'),
+    ADD CONSTRAINT issuers_identity_provider_session_check CHECK (identity_provider IS NULL OR session_check <> 'none'),
+    ADD CONSTRAINT issuers_identity_provider_user_column CHECK (identity_provider IS NULL OR user_column IS NULL);
 COMMENT ON COLUMN auth.issuers.issuer IS 'The iss claim, compared exactly. Empty: the issuer of tokens without iss. With one {claim} in it: a template, and the token''s own claim stands in the place in its iss.';
 COMMENT ON COLUMN auth.issuers.user_claim IS 'The claim that holds the user''s id: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.version_claim IS 'The claim that holds the session version: a name, or a JSON Pointer that begins with /.';
@@ -141,6 +144,7 @@ COMMENT ON COLUMN auth.issuers.token_types IS 'The typ of an access token''s hea
 COMMENT ON COLUMN auth.issuers.role_claim IS 'What auth.role() and auth.roles() read: a name, or a JSON Pointer that begins with /.';
 COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user claim verifies as nobody''s: no session is checked, and user_id() is NULL.';
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
+COMMENT ON COLUMN auth.issuers.identity_provider IS 'The provider under which the user claim is looked up in the attached identities table. NULL: it is not.';
 COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
 
 CREATE TABLE auth.sessions (
@@ -184,7 +188,25 @@ SELECT pg_catalog.pg_extension_config_dump('auth.session_issuers',
 
 -- Attached tables: what a table was called when it was attached, and one event trigger for all that happens to tables.
 
-ALTER TABLE auth.attached_tables ADD COLUMN table_name text;
+ALTER TABLE auth.attached_tables
+    ADD COLUMN table_name text,
+    ADD COLUMN provider_column text,
+    ADD COLUMN subject_column text,
+    ALTER COLUMN id_column DROP NOT NULL,
+    ALTER COLUMN version_column DROP NOT NULL,
+    DROP CONSTRAINT attached_tables_kind_check,
+    ADD CONSTRAINT attached_tables_kind_check CHECK (kind IN ('users', 'api_keys', 'identities')),
+    ADD CONSTRAINT attached_tables_columns CHECK (CASE kind
+        WHEN 'identities' THEN user_column IS NOT NULL AND provider_column IS NOT NULL AND subject_column IS NOT NULL
+        ELSE id_column IS NOT NULL AND version_column IS NOT NULL
+    END);
+COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users, attach_api_keys and attach_identities bound them.';
+-- Not dumped: no identity outlives its connection.
+CREATE TABLE auth.unlinked_accounts (
+    account text COLLATE "C" PRIMARY KEY,
+    mark    bigint NOT NULL
+) WITH (fillfactor = 80);
+COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The account that is called nothing stands for all.';
 COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
 DROP EVENT TRIGGER auth_ext_cover_new_partitions;
 DROP FUNCTION auth.cover_new_partitions();
@@ -244,6 +266,8 @@ ALTER TABLE auth.signing_key_store ENABLE REPLICA TRIGGER take_in_replicated;
 CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.installation
     FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
 ALTER TABLE auth.installation ENABLE REPLICA TRIGGER keep_out_replicated;
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.unlinked_accounts
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.issuers
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.signing_key_store
@@ -258,6 +282,7 @@ CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sso_han
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.one_time_tokens
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+ALTER TABLE auth.unlinked_accounts ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER a_refuse_writer;
@@ -266,6 +291,11 @@ ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
 
+
+-- The marks of unlinked accounts are this server's own.
+CREATE TRIGGER keep_out_replicated BEFORE INSERT OR UPDATE OR DELETE ON auth.unlinked_accounts
+    FOR EACH ROW EXECUTE FUNCTION auth.keep_out_replicated();
+ALTER TABLE auth.unlinked_accounts ENABLE REPLICA TRIGGER keep_out_replicated;
 
 CREATE TRIGGER mark_issuer AFTER INSERT OR UPDATE OF issuer ON auth.sessions
     FOR EACH ROW EXECUTE FUNCTION auth.mark_session_issuer();

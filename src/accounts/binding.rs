@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use super::history;
 use super::lookup::Ways;
 use super::users::Users;
 use crate::attach::{Attached, Binding, Bindings};
@@ -55,6 +56,7 @@ fn resolve(binding: &Binding, table: catalog::Relation) -> Result<Users> {
         has_unique_ids: index.is_some(),
         version_floor: binding.version_floor,
         bumped_floor: binding.bumped_floor,
+        history: history::probe(),
         bump: Default::default(),
     })
 }

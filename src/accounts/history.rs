@@ -8,17 +8,18 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::users::Users;
+use crate::attach;
 use crate::invalidation;
 use crate::pg::catalog::Relation;
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Plan, Sees, query};
+use crate::pg::probe::{Looked, Probe};
 use crate::pg::{acting::ActingAs, catalog, clock, transaction};
 
 /// The kept plans on `auth.user_history`. That table is fixed, so they live as long as the backend.
 struct Plans {
     remember: OurPlan,
-    next_version: OurPlan,
-    bumped_at: OurPlan,
+    past: OurPlan,
 }
 
 process_local! {
@@ -31,30 +32,61 @@ process_local! {
                      next_version = greatest(h.next_version, excluded.next_version)",
             &[pg_sys::TEXTOID, pg_sys::INT8OID],
         ),
-        next_version: OurPlan::new(
-            "SELECT h.next_version FROM auth.user_history AS h
-             WHERE h.user_id OPERATOR(pg_catalog.=) $1",
-            &[pg_sys::TEXTOID],
-        ),
-        bumped_at: OurPlan::new(
-            "SELECT h.bumped_at FROM auth.user_history AS h
+        past: OurPlan::new(
+            "SELECT h.next_version, h.bumped_at FROM auth.user_history AS h
              WHERE h.user_id OPERATOR(pg_catalog.=) $1",
             &[pg_sys::TEXTOID],
         ),
     };
 }
 
-/// Runs one of the plans as the owner of the table, whoever changed the users row.
-fn run<T>(
-    plan: impl Fn(&Plans) -> &OurPlan,
-    sees: Sees,
-    arguments: &[Option<pg_sys::Datum>],
-    read: impl FnMut(&crate::pg::row::Row) -> T,
-) -> Option<T> {
-    let _acting = ActingAs::qualified(catalog::extension_owner());
-    PLANS
-        .with(|plans| plan(plans).run(sees, arguments, 0, read))
-        .pop()
+/// What is remembered of a user.
+struct Past {
+    /// Where a new row of that id starts at least.
+    next_version: i64,
+    /// When the sessions last ended.
+    bumped_at: UnixMicros,
+}
+
+impl Past {
+    fn new(next_version: i64, bumped_at: TimestampWithTimeZone) -> Self {
+        Self {
+            next_version,
+            bumped_at: clock::from_pg(bumped_at.into_inner()),
+        }
+    }
+
+    /// As committed now, and as this transaction has changed it.
+    fn of(users: &Users, user_id: &str) -> Option<Self> {
+        let key = key(user_id).into_owned().into_datum();
+        let looked = users.history.as_ref().zip(key).map(|(probe, key)| {
+            probe.look(&[key], attach::still_holds, |row| {
+                Some(Self::new(row.get(0)?, row.get(1)?))
+            })
+        });
+        match looked {
+            Some(Looked::Row(past)) => past,
+            Some(Looked::Nothing) => None,
+            Some(Looked::Changed) | None => {
+                let _acting = ActingAs::qualified(catalog::extension_owner());
+                PLANS
+                    .with(|plans| {
+                        plans.past.run(Sees::Latest, &[key], 1, |row| {
+                            Self::new(row.required(1), row.required(2))
+                        })
+                    })
+                    .pop()
+            }
+        }
+    }
+}
+
+/// The way to it without a plan.
+pub fn probe() -> Option<Probe> {
+    let table = catalog::auth_relation(c"user_history");
+    let keys = ["user_id"];
+    let index = catalog::unique_index(table, &keys)?;
+    Probe::new(table, &index, &keys, &["next_version", "bumped_at"])
 }
 
 /// In octets: a longer id is kept as its hash.
@@ -75,44 +107,27 @@ pub fn remember(user_id: &str, next_version: i64) {
         key(user_id).into_owned().into_datum(),
         next_version.into_datum(),
     ];
-    run(
-        |plans| &plans.remember,
-        Sees::Transaction,
-        &arguments,
-        |_| (),
-    );
+    let _acting = ActingAs::qualified(catalog::extension_owner());
+    PLANS.with(|plans| (plans.remember).run(Sees::Transaction, &arguments, 0, |_| ()));
 }
 
 /// The version below which no row of that id may start.
 pub fn floor(users: &Users, user_id: &str) -> i64 {
-    own_floor(user_id)
+    own_floor(users, user_id)
         .max(users.version_floor)
         .max(invalidation::bulk_version_floor())
 }
 
 /// The same of this user alone, without what was deleted in bulk.
-pub fn own_floor(user_id: &str) -> i64 {
-    run(
-        |plans| &plans.next_version,
-        Sees::Latest,
-        &[key(user_id).into_owned().into_datum()],
-        |row| row.required::<i64>(1),
-    )
-    .unwrap_or(0)
+pub fn own_floor(users: &Users, user_id: &str) -> i64 {
+    Past::of(users, user_id).map_or(0, |past| past.next_version)
 }
 
 /// When the sessions of a user last ended, as far as is known: never too early.
 pub fn bumped_at(users: &Users, user_id: &str) -> Option<UnixMicros> {
-    run(
-        |plans| &plans.bumped_at,
-        Sees::Latest,
-        &[key(user_id).into_owned().into_datum()],
-        |row| {
-            let time = row.required::<TimestampWithTimeZone>(1);
-            clock::from_pg(time.into_inner())
-        },
-    )
-    .max(users.bumped_floor)
+    Past::of(users, user_id)
+        .map(|past| past.bumped_at)
+        .max(users.bumped_floor)
 }
 
 /// At the end of a transaction that bumped or deleted too many users for a row each: one mark for all.

@@ -1,6 +1,6 @@
 //! A users row as it is committed at this moment: by its id, or by another column that is unique.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use crate::attach::{self, IdType};
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, UniqueIndex};
-use crate::pg::plan::{Plan, Sees};
+use crate::pg::plan::{Sees, TablePlan};
 use crate::pg::probe::{Looked, Probe, ProbedRow};
 
 /// How rows of the users table are found.
@@ -33,7 +33,7 @@ struct Way {
     also: Option<(String, IdType)>,
     /// The way without a plan, where the table allows it.
     probe: Option<Probe>,
-    plan: OnceCell<Plan>,
+    plan: TablePlan,
 }
 
 struct UniqueColumn {
@@ -61,7 +61,7 @@ impl Ways {
                 key_type: id_type,
                 also: None,
                 probe: index.and_then(|index| Probe::new(relation, index, &[id], read)),
-                plan: OnceCell::new(),
+                plan: TablePlan::default(),
             },
             by_column: RefCell::default(),
             with_column: RefCell::default(),
@@ -119,7 +119,7 @@ impl Users {
             also: also.map(|(column, also_type)| (column.to_owned(), also_type)),
             probe: (index.as_ref())
                 .and_then(|index| Probe::new(self.relation, index, &[key], &read)),
-            plan: OnceCell::new(),
+            plan: TablePlan::default(),
         }
     }
 
@@ -191,7 +191,8 @@ impl Way {
 
     fn find_by_plan(&self, users: &Users, value: pg_sys::Datum) -> Option<Found> {
         let _acting = ActingAs::reader(users.table.owner);
-        let plan = self.plan.get_or_init(|| {
+        let types = [self.key_type.parameter()];
+        let plan = self.plan.on(&users.table, Sees::Latest, &types, |table| {
             let active = match &users.active_column {
                 Some(column) => format!("u.{} IS TRUE", quote_identifier(column)),
                 None => "true".to_owned(),
@@ -200,15 +201,14 @@ impl Way {
                 Some((column, _)) => format!("u.{}::pg_catalog.text", quote_identifier(column)),
                 None => "NULL::pg_catalog.text".to_owned(),
             };
-            let sql = format!(
+            format!(
                 "SELECT u.{id}::pg_catalog.text, coalesce(u.{version}, 0)::pg_catalog.int8, {active}, {also}
                  FROM {table} AS u WHERE u.{key} OPERATOR(pg_catalog.=) $1 LIMIT 2",
                 id = quote_identifier(&users.id_column),
                 version = quote_identifier(&users.version_column),
-                table = users.table.as_source(),
+                table = table.as_source(),
                 key = quote_identifier(&self.key),
-            );
-            Plan::prepare(&sql, &[self.key_type.parameter()])
+            )
         });
         let mut found = plan.run(Sees::Latest, &[Some(value)], 0, |row| {
             Some(Found {

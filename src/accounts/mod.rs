@@ -1,8 +1,9 @@
-//! The application's users table: where sessions live and end; and what a user can do once.
+//! The application's users table: where sessions live and end; which accounts at providers are whose; and what a user can do once.
 
 mod binding;
 mod functions;
 mod history;
+pub mod identities;
 mod lookup;
 mod one_time;
 mod triggers;

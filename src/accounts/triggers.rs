@@ -161,7 +161,7 @@ fn inserted(users: &Users, id: &str, is: i64, half: &dyn Fn() -> i64) -> Result<
     });
     let floor = match moved {
         // The user was not deleted, so what only deleted users start above does not count.
-        Some((true, version)) => return Ok(is.max(version).max(history::own_floor(id))),
+        Some((true, version)) => return Ok(is.max(version).max(history::own_floor(users, id))),
         Some((false, version)) => history::floor(users, id).max(version.saturating_add(1)),
         None => history::floor(users, id),
     };

@@ -1,17 +1,16 @@
 //! One user's row: found by id as it is committed now, and bumped.
 
-use std::cell::OnceCell;
-
 use jose::{Refusal, UnixMicros};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::lookup::Ways;
-use crate::attach::IdType;
+use crate::attach::{self, IdType};
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
-use crate::pg::catalog::{self, Relation};
-use crate::pg::plan::{Plan, Sees};
+use crate::pg::catalog::Relation;
+use crate::pg::plan::{Plan, Sees, TablePlan};
+use crate::pg::probe::Probe;
 
 /// The attached users table.
 pub struct Users {
@@ -38,7 +37,9 @@ pub struct Users {
     /// Is the version column a bigint? (Otherwise it is an integer.)
     pub(super) has_bigint_version: bool,
     /// The kept plan of a bump, made when it is first needed.
-    pub(super) bump: OnceCell<Plan>,
+    /// The way to what is remembered of a user.
+    pub(super) history: Option<Probe>,
+    pub(super) bump: TablePlan,
 }
 
 /// What a session depends on.
@@ -52,10 +53,9 @@ pub struct Account {
 }
 
 impl Users {
-    /// Is `relation` the users table, or a partition of it? A trigger of ours on any other has no say.
+    /// Is `relation` the users table, or a partition of it?
     pub fn covers(&self, relation: pg_sys::Oid) -> bool {
-        relation == self.relation
-            || (self.is_partitioned() && catalog::is_partition_of(relation, self.relation))
+        attach::covers(self.relation, &self.table, relation)
     }
 
     /// Is it a partitioned table, whose rows an UPDATE can move?
@@ -67,16 +67,16 @@ impl Users {
     pub fn bump(&self, user_id: &str) -> Result<i64> {
         let id = self.id_type.datum(user_id).ok_or(Refusal::UnknownUser)?;
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        let plan = self.bump.get_or_init(|| {
-            let sql = format!(
+        let types = [self.id_type.parameter()];
+        let plan = self.bump.on(&self.table, Sees::Transaction, &types, |table| {
+            format!(
                 "UPDATE {table} AS u SET {version} = coalesce(u.{version}, 0) OPERATOR(pg_catalog.+) 1
                  WHERE u.{id} OPERATOR(pg_catalog.=) $1
                  RETURNING u.{version}::pg_catalog.int8",
                 id = quote_identifier(&self.id_column),
                 version = quote_identifier(&self.version_column),
-                table = self.table.as_source(),
-            );
-            Plan::prepare(&sql, &[self.id_type.parameter()])
+                table = table.as_source(),
+            )
         });
         plan.run(Sees::Transaction, &[Some(id)], 0, |row| {
             row.get::<i64>(1).unwrap_or(0)

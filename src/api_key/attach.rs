@@ -12,14 +12,6 @@ use crate::pg::names::name_argument;
 
 const TEXT: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::VARCHAROID];
 const TIMES: &[pg_sys::Oid] = &[pg_sys::TIMESTAMPOID, pg_sys::TIMESTAMPTZOID];
-const IDS: &[pg_sys::Oid] = &[
-    pg_sys::TEXTOID,
-    pg_sys::VARCHAROID,
-    pg_sys::UUIDOID,
-    pg_sys::INT8OID,
-    pg_sys::INT4OID,
-];
-const ID_TYPES: &str = "text, varchar, uuid, bigint or integer";
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments, reason = "the public signature")]
@@ -75,9 +67,9 @@ impl Columns {
             claim.named(name, task).unwrap_or(customary.to_owned())
         };
         let id = required(self.id, "id_column", "id");
-        require_column(relation, &id, IDS, ID_TYPES)?;
+        require_column(relation, &id, attach::ID_TYPES, attach::ID_TYPE_NAMES)?;
         let user = required(self.user, "user_column", "user_id");
-        require_column(relation, &user, IDS, ID_TYPES)?;
+        require_column(relation, &user, attach::ID_TYPES, attach::ID_TYPE_NAMES)?;
         let fingerprint = required(self.fingerprint, "fingerprint_column", "key_fingerprint");
         let version = required(self.version, "version_column", "session_version");
 

@@ -14,8 +14,9 @@ use crate::accounts;
 use crate::attach::{IdType, with_foreign_keys_at_once};
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
+use crate::pg::catalog::Relation;
 use crate::pg::clock;
-use crate::pg::plan::{Plan, Sees};
+use crate::pg::plan::{Sees, TablePlan};
 
 /// A new key. Its plaintext is nowhere else.
 pub struct NewKey {
@@ -126,16 +127,19 @@ fn insert(
     for column in [&keys.created, &keys.updated].into_iter().flatten() {
         row.set_expression(&column.name, column.store("pg_catalog.clock_timestamp()"));
     }
-    let sql = format!(
-        "INSERT INTO {table} AS k ({columns}) VALUES ({values}) RETURNING k.{id}::pg_catalog.text",
-        table = keys.table.qualified_name,
-        columns = row.columns.join(", "),
-        values = row.expressions.join(", "),
-        id = quote_identifier(&keys.id_column),
-    );
+    let sql = |table: &Relation| {
+        format!(
+            "INSERT INTO {table} AS k ({columns}) VALUES ({values}) RETURNING k.{id}::pg_catalog.text",
+            table = table.qualified_name,
+            columns = row.columns.join(", "),
+            values = row.expressions.join(", "),
+            id = quote_identifier(&keys.id_column),
+        )
+    };
     let inserted = with_foreign_keys_at_once(keys.relation, || {
         let _acting = ActingAs::writer(keys.table.owner, Some(&keys.table.schema));
-        Plan::prepare(&sql, &row.types)
+        TablePlan::default()
+            .on(&keys.table, Sees::Transaction, &row.types, sql)
             .run(Sees::Transaction, &row.arguments, 0, |row| {
                 row.get::<String>(1)
             })

@@ -1,6 +1,6 @@
 //! The attached API-key table: its columns, and the statements on them.
 
-use std::cell::OnceCell;
+use std::rc::Rc;
 
 use jose::UnixMicros;
 use pgrx::datum::TimestampWithTimeZone;
@@ -12,7 +12,7 @@ use crate::attach::{IdType, with_foreign_keys_at_once};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::clock;
-use crate::pg::plan::{Plan, Sees};
+use crate::pg::plan::{Plan, Sees, TablePlan};
 use crate::pg::row::Row;
 
 /// The attached API-key table. The ids of its rows and of their owners travel as text.
@@ -66,10 +66,10 @@ pub struct TimeColumn {
 /// The plans on the table, made when they are first needed.
 #[derive(Default)]
 pub struct Plans {
-    by_fingerprint: OnceCell<Plan>,
-    by_id: OnceCell<Plan>,
-    by_prefix: OnceCell<Plan>,
-    touch: OnceCell<Plan>,
+    by_fingerprint: TablePlan,
+    by_id: TablePlan,
+    by_prefix: TablePlan,
+    touch: TablePlan,
 }
 
 /// A key's row.
@@ -115,21 +115,23 @@ impl TimeColumn {
 impl ApiKeys {
     /// The rows of that fingerprint; more than one is nobody's.
     pub fn find(&self, fingerprint: &str) -> Option<KeyRow> {
-        let plan = self.plans.by_fingerprint.get_or_init(|| {
+        let types = [pg_sys::TEXTOID];
+        let plan = self.plan(&self.plans.by_fingerprint, &types, |table| {
             let condition = format!(
                 "k.{} OPERATOR(pg_catalog.=) $1",
                 quote_identifier(&self.fingerprint_column)
             );
-            self.prepare_select("NULL", &condition, &[pg_sys::TEXTOID], 2)
+            self.select(table, "NULL", &condition, 2)
         });
-        let mut rows = self.read(plan, &[fingerprint.into_datum()]);
+        let mut rows = self.read(&plan, &[fingerprint.into_datum()]);
         rows.pop().filter(|_| rows.is_empty())
     }
 
     /// The row of that id, with its hash where it has no fingerprint.
     pub fn find_by_id(&self, id: &str) -> Option<KeyRow> {
         let id = self.id_type.datum(id)?;
-        let plan = self.plans.by_id.get_or_init(|| {
+        let types = [self.id_type.parameter()];
+        let plan = self.plan(&self.plans.by_id, &types, |table| {
             let condition = format!(
                 "k.{} OPERATOR(pg_catalog.=) $1",
                 quote_identifier(&self.id_column)
@@ -143,9 +145,9 @@ impl ApiKeys {
                 ),
                 None => "NULL".to_owned(),
             };
-            self.prepare_select(&hash, &condition, &[self.id_type.parameter()], 1)
+            self.select(table, &hash, &condition, 1)
         });
-        self.read(plan, &[Some(id)]).pop()
+        self.read(&plan, &[Some(id)]).pop()
     }
 
     /// May there be rows that are found by their hash?
@@ -160,7 +162,8 @@ impl ApiKeys {
             return Vec::new();
         };
         let hash = format!("k.{}::pg_catalog.text", quote_identifier(hash_column));
-        let plan = self.plans.by_prefix.get_or_init(|| {
+        let types = [pg_sys::TEXTOID];
+        let plan = self.plan(&self.plans.by_prefix, &types, |table| {
             // Those that hold come first, so that ended ones don't stand in their way.
             let condition = format!(
                 "k.{} OPERATOR(pg_catalog.=) $1 AND k.{} IS NULL
@@ -172,9 +175,9 @@ impl ApiKeys {
                 self.is_active(),
                 self.expires_at(),
             );
-            self.prepare_select(&hash, &condition, &[pg_sys::TEXTOID], MAX_CANDIDATES)
+            self.select(table, &hash, &condition, MAX_CANDIDATES)
         });
-        self.read(plan, &[prefix.into_datum()])
+        self.read(&plan, &[prefix.into_datum()])
     }
 
     /// Writes down the use of a key, at most once a minute and not where another session does so already, and
@@ -184,7 +187,8 @@ impl ApiKeys {
             return;
         };
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        let plan = self.plans.touch.get_or_init(|| {
+        let types = [self.id_type.parameter(), pg_sys::TEXTOID];
+        let plan = (self.plans.touch).on(&self.table, Sees::Transaction, &types, |table| {
             let column = quote_identifier(&self.fingerprint_column);
             let now = "pg_catalog.clock_timestamp()";
             let mut sets = format!("{column} = coalesce(k.{column}, $2)");
@@ -197,15 +201,14 @@ impl ApiKeys {
                          ({stored} OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval)"
                 ));
             }
-            let (table, id) = (self.table.as_source(), quote_identifier(&self.id_column));
-            let sql = format!(
+            let (table, id) = (table.as_source(), quote_identifier(&self.id_column));
+            format!(
                 "UPDATE {table} AS k SET {sets}
                  WHERE k.{id} OPERATOR(pg_catalog.=) (
                      SELECT k.{id} FROM {table} AS k
                      WHERE k.{id} OPERATOR(pg_catalog.=) $1 AND ({due})
                      FOR UPDATE SKIP LOCKED)"
-            );
-            Plan::prepare(&sql, &[self.id_type.parameter(), pg_sys::TEXTOID])
+            )
         });
         plan.run(
             Sees::Transaction,
@@ -220,20 +223,24 @@ impl ApiKeys {
         let Some(id) = self.id_type.datum(id) else {
             return false;
         };
-        let table = self.table.as_source();
         let condition = format!(
             "k.{} OPERATOR(pg_catalog.=) $1",
             quote_identifier(&self.id_column)
         );
-        let sql = match self.active_column.as_ref().map(quote_identifier) {
-            Some(active) => format!(
-                "UPDATE {table} AS k SET {active} = false WHERE {condition} AND k.{active} RETURNING true"
-            ),
-            None => format!("DELETE FROM {table} AS k WHERE {condition} RETURNING true"),
+        let sql = |table: &Relation| {
+            let table = table.as_source();
+            match self.active_column.as_ref().map(quote_identifier) {
+                Some(active) => format!(
+                    "UPDATE {table} AS k SET {active} = false WHERE {condition} AND k.{active} RETURNING true"
+                ),
+                None => format!("DELETE FROM {table} AS k WHERE {condition} RETURNING true"),
+            }
         };
         with_foreign_keys_at_once(self.relation, || {
             let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-            !Plan::prepare(&sql, &[self.id_type.parameter()])
+            let types = [self.id_type.parameter()];
+            !TablePlan::default()
+                .on(&self.table, Sees::Transaction, &types, sql)
                 .run(Sees::Transaction, &[Some(id)], 0, |_| ())
                 .is_empty()
         })
@@ -254,14 +261,18 @@ impl ApiKeys {
             .map_or("NULL::pg_catalog.timestamptz".to_owned(), TimeColumn::read)
     }
 
-    fn prepare_select(
+    fn plan(
         &self,
-        hash: &str,
-        condition: &str,
+        kept: &TablePlan,
         types: &[pg_sys::Oid],
-        limit: i64,
-    ) -> Plan {
-        let sql = format!(
+        sql: impl FnOnce(&Relation) -> String,
+    ) -> Rc<Plan> {
+        let _acting = ActingAs::reader(self.table.owner);
+        kept.on(&self.table, Sees::Latest, types, sql)
+    }
+
+    fn select(&self, table: &Relation, hash: &str, condition: &str, limit: i64) -> String {
+        format!(
             "SELECT k.{id}::pg_catalog.text, k.{user}::pg_catalog.text,
                     coalesce(k.{version}, 0)::pg_catalog.int8, {active}, {expires}, {hash}
              FROM {table} AS k WHERE {condition} LIMIT {limit}",
@@ -270,10 +281,8 @@ impl ApiKeys {
             version = quote_identifier(&self.version_column),
             active = self.is_active(),
             expires = self.expires_at(),
-            table = self.table.as_source(),
-        );
-        let _acting = ActingAs::reader(self.table.owner);
-        Plan::prepare(&sql, types)
+            table = table.as_source(),
+        )
     }
 
     fn read(&self, plan: &Plan, arguments: &[Option<pg_sys::Datum>]) -> Vec<KeyRow> {

@@ -21,6 +21,7 @@ use crate::pg::{catalog, clock, scan};
 pub struct Bindings {
     users: Option<Binding>,
     api_keys: Option<Binding>,
+    identities: Option<Binding>,
 }
 
 process_local! {
@@ -34,6 +35,8 @@ pub fn bindings() -> Rc<Bindings> {
         vec![
             catalog::auth_relation(c"attached_tables"),
             catalog::auth_relation(c"user_floor"),
+            catalog::auth_relation(c"user_history"),
+            catalog::auth_relation(c"unlinked_accounts"),
         ]
     };
     KEPT.with(|kept| kept.current(tables, Bindings::read))
@@ -54,12 +57,13 @@ impl Bindings {
         let mut bindings = Self {
             users: None,
             api_keys: None,
+            identities: None,
         };
         for row in rows {
-            if row.kind == "users" {
-                bindings.users = Some(row);
-            } else {
-                bindings.api_keys = Some(row);
+            match row.kind.as_str() {
+                "users" => bindings.users = Some(row),
+                "api_keys" => bindings.api_keys = Some(row),
+                _ => bindings.identities = Some(row),
             }
         }
         bindings
@@ -73,6 +77,18 @@ impl Bindings {
     /// The API-key table's row.
     pub fn api_keys(&self) -> Option<&Binding> {
         self.api_keys.as_ref()
+    }
+
+    /// The identities table's row.
+    pub fn identities(&self) -> Option<&Binding> {
+        self.identities.as_ref()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Binding> {
+        [&self.users, &self.api_keys, &self.identities]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -138,9 +154,9 @@ pub struct Binding {
     kind: String,
     /// The table.
     pub relation: pg_sys::Oid,
-    /// The column of the id.
+    /// The column of the id; empty for an identities table.
     pub id_column: String,
-    /// The column of the version.
+    /// The column of the version; empty for an identities table.
     pub version_column: String,
     /// The column that says whether the row holds.
     pub active_column: Option<String>,
@@ -148,8 +164,10 @@ pub struct Binding {
     pub version_floor: i64,
     /// Of users: any may have been bumped at that time.
     pub bumped_floor: Option<UnixMicros>,
-    /// Of API keys: owner, fingerprint, hash, prefix, expiry, last use.
+    /// Of API keys: owner, fingerprint, hash, prefix, expiry, last use. Of identities: the first, the user.
     pub key_columns: [Option<String>; 6],
+    /// Of identities: provider, subject.
+    pub account_columns: [Option<String>; 2],
     trigger_count: i32,
     /// What it was called when it was attached; None where that is not known.
     pub table_name: Option<String>,
@@ -176,8 +194,8 @@ impl Binding {
         Self {
             kind: row.required(c"kind"),
             relation: row.required(c"relation"),
-            id_column: row.required(c"id_column"),
-            version_column: row.required(c"version_column"),
+            id_column: row.get(c"id_column").unwrap_or_default(),
+            version_column: row.get(c"version_column").unwrap_or_default(),
             active_column: row.get(c"active_column"),
             version_floor: floor.map_or(0, |floor| floor.version),
             bumped_floor: floor.map(|floor| floor.bumped_at),
@@ -190,6 +208,7 @@ impl Binding {
                 c"last_used_column",
             ]
             .map(|column| row.get(column)),
+            account_columns: [c"provider_column", c"subject_column"].map(|column| row.get(column)),
             trigger_count: row.required(c"trigger_count"),
             table_name: row.get(c"table_name"),
         }

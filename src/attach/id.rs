@@ -50,6 +50,16 @@ impl IdType {
         }
     }
 
+    /// `id` as the type prints it; None when it is no value of the type.
+    pub fn canonical(self, id: &str) -> Option<String> {
+        match self {
+            Self::Text => Some(id.to_owned()),
+            Self::Uuid => uuid(id).map(|id| id.to_string()),
+            Self::Bigint => id.parse::<i64>().ok().map(|id| id.to_string()),
+            Self::Integer => id.parse::<i32>().ok().map(|id| id.to_string()),
+        }
+    }
+
     /// `id` as a value of the type; None when it is none, so that nobody has it.
     pub fn datum(self, id: &str) -> Option<pg_sys::Datum> {
         match self {

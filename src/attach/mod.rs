@@ -13,7 +13,7 @@ pub use binding::{Attached, Binding, Bindings, bindings, still_holds};
 pub use deferred::{can_defer_triggers, with_foreign_keys_at_once};
 pub use id::{IdType, bigint, uuid};
 pub use table::{
-    Attachment, Claim, Trigger, VERSION_DEFINITION, VERSION_TYPES, detach, optional_column,
-    require_column, require_distinct,
+    Attachment, Claim, ID_TYPE_NAMES, ID_TYPES, Trigger, VERSION_DEFINITION, VERSION_TYPES, covers,
+    detach, optional_column, require_column, require_distinct,
 };
 pub use triggers::{as_it_is, changes, exhausted, is_bump, raised, refuse_too_high};

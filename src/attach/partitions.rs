@@ -32,9 +32,8 @@ pub fn cover(tables: &[pg_sys::Oid]) {
 /// The same for every attached table, after somebody's command that made a partition: it never fails that command.
 pub fn cover_new() {
     let bindings = bindings();
-    let attached: Vec<pg_sys::Oid> = [bindings.users(), bindings.api_keys()]
-        .into_iter()
-        .flatten()
+    let attached: Vec<pg_sys::Oid> = bindings
+        .all()
         .map(|binding| binding.relation)
         .filter(|table| catalog::relation(*table).is_some_and(|table| table.kind == b'p'))
         .collect();

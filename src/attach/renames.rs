@@ -7,10 +7,7 @@ use crate::pg::catalog;
 /// After a table was renamed to `name`, or one of that name was moved: tells whether it was an attached one.
 pub fn tell(name: &str) {
     let bindings = bindings();
-    for binding in [bindings.users(), bindings.api_keys()]
-        .into_iter()
-        .flatten()
-    {
+    for binding in bindings.all() {
         let Some(table) = catalog::relation(binding.relation) else {
             continue;
         };

@@ -11,6 +11,17 @@ use crate::pg::{acting, catalog};
 /// Ours sort behind every other trigger of the table, so that they see what those made of the row.
 pub const TRIGGER_PREFIX: &str = "zzzz_auth_ext_";
 
+/// Types of a column of ids, and what they are called.
+pub const ID_TYPES: &[pg_sys::Oid] = &[
+    pg_sys::TEXTOID,
+    pg_sys::VARCHAROID,
+    pg_sys::UUIDOID,
+    pg_sys::INT8OID,
+    pg_sys::INT4OID,
+];
+/// See [`ID_TYPES`].
+pub const ID_TYPE_NAMES: &str = "text, varchar, uuid, bigint or integer";
+
 /// Types of a version column.
 pub const VERSION_TYPES: &[pg_sys::Oid] = &[pg_sys::INT4OID, pg_sys::INT8OID];
 /// How a missing version column is added: no table rewrite.
@@ -54,7 +65,7 @@ pub fn check_table(kind: &str, relation: pg_sys::Oid) -> Result<catalog::Relatio
     }
     if attached_kinds(relation).iter().any(|other| other != kind) {
         return Err(Error::Argument(format!(
-            "{name} cannot be both the users and the API-key table"
+            "{name} cannot be two of the users, the API-key and the identities table"
         )));
     }
     if table.is_partition {
@@ -71,6 +82,11 @@ pub fn check_table(kind: &str, relation: pg_sys::Oid) -> Result<catalog::Relatio
         return Err(Error::Forbidden(format!("must be owner of table {name}")));
     }
     Ok(table)
+}
+
+/// Is `relation` the attached table, or a partition of it? A trigger of ours on any other has no say.
+pub fn covers(attached: pg_sys::Oid, table: &catalog::Relation, relation: pg_sys::Oid) -> bool {
+    relation == attached || (table.kind == b'p' && catalog::is_partition_of(relation, attached))
 }
 
 /// The column `name`, which must be there and of one of `types`.

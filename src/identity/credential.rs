@@ -14,15 +14,14 @@ use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
 use crate::staleness;
-use crate::token::{self, Standing, VerifiedToken};
+use crate::token::{self, Holder, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
-    /// A token; its text, since what it was verified with may change. And whose it was when it became the identity: should its
-    /// user claim name somebody else later, that is not whom the client authenticated as.
+    /// A token; its text, since what it was verified with may change. And whose it was when it became the identity.
     Token {
         text: String,
-        user_id: Option<String>,
+        holder: Holder,
         verified: RefCell<Option<Rc<VerifiedToken>>>,
     },
     /// An API key: what it is verified by, never the key itself.
@@ -45,10 +44,10 @@ impl Credential {
     /// Verifies a token in full.
     pub fn of_token(text: &str, now: UnixMicros) -> Result<Self> {
         let verified = token::verify_claims(text, now)?;
-        let session = verified.verify_session(now)?;
+        let holder = verified.holder(now)?;
         let token = Self::Token {
             text: text.to_owned(),
-            user_id: verified.user_of(&session).map(str::to_owned),
+            holder,
             verified: RefCell::new(Some(verified)),
         };
         activity::must_fit(&token)?;
@@ -69,10 +68,7 @@ impl Credential {
     pub fn to_text(&self) -> String {
         match self {
             // A token has no white space.
-            Self::Token { text, user_id, .. } => match user_id {
-                Some(user_id) => format!("token {text} {user_id}"),
-                None => format!("token {text}"),
-            },
+            Self::Token { text, holder, .. } => format!("token {text} {}", holder.to_text()),
             Self::Key { mark, .. } => format!("key {}", mark.to_text()),
         }
     }
@@ -81,13 +77,10 @@ impl Credential {
     pub fn from_text(text: &str) -> Option<Self> {
         match text.split_once(' ')? {
             ("token", carried) => {
-                let (text, user_id) = match carried.split_once(' ') {
-                    Some((text, user_id)) => (text, Some(user_id.to_owned())),
-                    None => (carried, None),
-                };
+                let (text, holder) = carried.split_once(' ')?;
                 Some(Self::Token {
                     text: text.to_owned(),
-                    user_id,
+                    holder: Holder::from_text(holder),
                     verified: RefCell::default(),
                 })
             }
@@ -105,7 +98,7 @@ impl Credential {
         match self {
             Self::Token {
                 text,
-                user_id,
+                holder,
                 verified,
             } => {
                 let last = verified.borrow().clone();
@@ -117,8 +110,7 @@ impl Credential {
                         fresh
                     }
                 };
-                let session = current.verify_session(now)?;
-                if current.user_of(&session) != user_id.as_deref() {
+                if !current.is_held_by(holder, now)? {
                     return Err(Refusal::UnknownUser.into());
                 }
                 Ok(())
@@ -145,7 +137,7 @@ impl Credential {
     /// The user's id, as the id column prints it.
     pub fn user_id(&self) -> Option<String> {
         match self {
-            Self::Token { user_id, .. } => user_id.clone(),
+            Self::Token { holder, .. } => holder.user_id.clone(),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
         }
     }
@@ -153,7 +145,7 @@ impl Credential {
     /// What `describe` says of it, kept with a token that was verified before.
     pub fn kept_listing(&self, describe: fn(&Self) -> String) -> String {
         let Self::Token {
-            verified, user_id, ..
+            verified, holder, ..
         } = self
         else {
             return describe(self);
@@ -162,13 +154,14 @@ impl Credential {
         let Some(token) = verified.as_ref() else {
             return describe(self);
         };
-        let user = user_id.clone();
         let kept = token.listing.borrow().clone();
         match kept {
-            Some((of, listing)) if of == user => listing,
+            Some((of, listing)) if of == *holder => listing,
             _ => {
                 let listing = describe(self);
-                token.listing.replace(Some((user, listing.clone())));
+                token
+                    .listing
+                    .replace(Some((holder.clone(), listing.clone())));
                 listing
             }
         }
@@ -177,8 +170,10 @@ impl Credential {
     /// By what others can verify it again, and when it ends by the clock.
     pub fn standing(&self) -> Option<(Option<UnixMicros>, By)> {
         match self {
-            Self::Token { verified, .. } => {
-                let token = Standing::of(verified.borrow().as_ref()?);
+            Self::Token {
+                verified, holder, ..
+            } => {
+                let token = Standing::of(verified.borrow().as_ref()?, holder.link.as_deref());
                 Some((Some(UnixMicros(token.expires_at)), By::Token(token)))
             }
             Self::Key { mark, last } => {

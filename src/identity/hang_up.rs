@@ -14,13 +14,14 @@ use crate::pg::snapshot::{self, Moment};
 use crate::statistics::{self, Count};
 
 /// The tables that an identity is verified by.
-pub const TABLES: [&CStr; 10] = [
+pub const TABLES: [&CStr; 11] = [
     c"installation",
     c"issuers",
     c"signing_key_store",
     c"attached_tables",
     c"user_history",
     c"user_floor",
+    c"unlinked_accounts",
     c"revoked_tokens",
     c"revoking_issuers",
     c"sessions",

@@ -49,6 +49,8 @@ fn health() -> OneRow {
             .with(c"keys_without_secret", tables.keys_without_secret)
             .with(c"restore_lacks", tables.restore_lacks)
             .with(c"launcher_pid", relay::launcher())
+            .with(c"identities_table", tables.identities_table)
+            .with(c"identities_table_intact", health.identities_intact)
             .with(
                 c"standby_staleness",
                 staleness::age(clock::now()).map(Interval::from_micros),

@@ -26,7 +26,8 @@ const TABLES: &str = "
         k.verifying,
         k.lapses_at,
         (SELECT p.sent_at FROM auth.relay_position AS p),
-        {restored}
+        {restored},
+        (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'identities')
     FROM (
         SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at
         FROM auth.signing_keys AS k WHERE k.status <> 'retired'
@@ -79,6 +80,7 @@ pub struct Tables {
     pub relay_sent_at: Option<TimestampWithTimeZone>,
     pub keys_without_secret: Option<i64>,
     pub restore_lacks: Option<Vec<String>>,
+    pub identities_table: Option<String>,
 }
 
 impl Tables {
@@ -96,6 +98,7 @@ impl Tables {
             relay_sent_at: row.get(10),
             keys_without_secret: row.get(11),
             restore_lacks: row.get(12),
+            identities_table: row.get(13),
         }
     }
 }
@@ -105,6 +108,7 @@ pub struct Health {
     pub tables: Tables,
     pub users_intact: Option<bool>,
     pub api_keys_intact: Option<bool>,
+    pub identities_intact: Option<bool>,
     pub relay_pid: Option<i32>,
     pub backlog: Backlog,
 }
@@ -121,6 +125,9 @@ pub fn health_now() -> Result<Health> {
         .map(|intact| intact && as_attached(bindings.users()));
     let api_keys_intact = intact(api_key::current().if_any().map(|keys| keys.is_some()))
         .map(|intact| intact && as_attached(bindings.api_keys()));
+    let identities = accounts::identities::current();
+    let identities_intact = intact(identities.if_any().map(|identities| identities.is_some()))
+        .map(|intact| intact && as_attached(bindings.identities()));
     let backlog = relay::backlog();
     let is_updated = catalog::auth_relation(c"installation") != pg_sys::InvalidOid;
     let restored = if is_updated {
@@ -142,6 +149,10 @@ pub fn health_now() -> Result<Health> {
                 .api_keys_table
                 .as_ref()
                 .map(|_| api_keys_intact == Some(true)),
+            identities_intact: tables
+                .identities_table
+                .as_ref()
+                .map(|_| identities_intact == Some(true)),
             tables,
             relay_pid: relay::worker(),
             backlog,

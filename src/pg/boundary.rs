@@ -51,6 +51,33 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
     }
 }
 
+/// Runs a body that says why not, for the server's log only. An error of PostgreSQL's is named by its code: its text may quote what
+/// the body worked on.
+#[cfg(feature = "pg18")]
+pub fn reason<T>(body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let _inside = log_hook::enter();
+    // The caller ends the process when this fails.
+    std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let code = match payload.downcast::<CaughtError>() {
+            Ok(caught) => match *caught {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+                    Some(report.sql_error_code())
+                }
+                CaughtError::RustPanic { .. } => None,
+            },
+            Err(payload) => (payload.downcast_ref::<ErrorReportWithLevel>())
+                .map(ErrorReportWithLevel::sql_error_code),
+        };
+        Err(match code {
+            Some(code) => format!("{code:?}"),
+            None => {
+                let (file, line) = PANIC_PLACE.take();
+                format!("internal error in auth_ext at {file}:{line}")
+            }
+        })
+    })
+}
+
 /// Raises an error where nobody could pass it on.
 pub fn raise(error: Error) -> ! {
     leave_out_context();

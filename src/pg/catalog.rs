@@ -11,6 +11,8 @@ pub use super::members::{auth_relation, extension_owner, our_schema, place};
 
 /// What the catalogs say of a relation.
 pub struct Relation {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
     /// Its owner.
     pub owner: pg_sys::Oid,
     /// Its schema's name.
@@ -54,6 +56,7 @@ pub fn relation(oid: pg_sys::Oid) -> Option<Relation> {
         let found = (!schema.is_null()).then(|| {
             let schema = CStr::from_ptr(schema).to_string_lossy().into_owned();
             Relation {
+                oid,
                 owner: form.relowner,
                 qualified_name: pgrx::spi::quote_qualified_identifier(&schema, &name),
                 schema,
@@ -81,9 +84,28 @@ pub fn try_lock(relation: pg_sys::Oid, mode: Lock) -> bool {
     unsafe { pg_sys::ConditionalLockRelationOid(relation, mode.level()) }
 }
 
+/// Has a table never held a row since it was last truncated or vacuumed to nothing? True of one that is gone, too.
+pub fn has_no_page(relation: pg_sys::Oid) -> bool {
+    // SAFETY: opening takes the lock; what is opened is closed, or is by the abort after an error.
+    unsafe {
+        let table = pg_sys::try_relation_open(relation, READ_LOCK);
+        if table.is_null() {
+            return true;
+        }
+        let pages =
+            pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::relation_close(table, READ_LOCK);
+        pages == 0
+    }
+}
+
 /// How a relation is locked.
 #[derive(Clone, Copy)]
 pub enum Lock {
+    /// As SELECT does.
+    Read,
+    /// As UPDATE does.
+    Write,
     /// As CREATE TRIGGER does.
     Triggers,
     /// Against everybody.
@@ -94,6 +116,8 @@ impl Lock {
     #[allow(clippy::cast_possible_wrap, reason = "small constants")]
     const fn level(self) -> pg_sys::LOCKMODE {
         (match self {
+            Self::Read => pg_sys::AccessShareLock,
+            Self::Write => pg_sys::RowExclusiveLock,
             Self::Triggers => pg_sys::ShareRowExclusiveLock,
             Self::Everything => pg_sys::AccessExclusiveLock,
         }) as pg_sys::LOCKMODE

@@ -10,6 +10,8 @@ pub mod boundary;
 pub mod carrier;
 pub mod catalog;
 pub mod clock;
+#[cfg(feature = "pg18")]
+pub mod connecting;
 pub mod counters;
 pub mod ddl;
 pub mod guc;
@@ -23,6 +25,8 @@ pub mod members;
 pub mod mvcc;
 pub mod names;
 pub mod notify;
+#[cfg(feature = "pg18")]
+pub mod oauth;
 pub mod one_row;
 pub mod plan;
 pub mod planner;

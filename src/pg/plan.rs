@@ -1,11 +1,12 @@
 //! Kept plans over SPI, with a snapshot that the caller chooses.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use super::catalog::{self, Lock, Relation};
 use super::members::{self, Members};
 use super::row::Row;
 use super::{acting::ActingAs, boundary, snapshot};
@@ -36,6 +37,37 @@ pub struct OurPlan {
     sql: &'static str,
     arguments: &'static [pg_sys::Oid],
     kept: RefCell<Option<(Rc<Members>, Rc<Plan>)>>,
+}
+
+/// A statement on a table of the application. Its plan is kept while the table has the name that it was made for.
+#[derive(Default)]
+pub struct TablePlan(OnceCell<Rc<Plan>>);
+
+impl TablePlan {
+    /// The plan to run, of what `sql` says for the table as it is called now. The table is locked first, as the statement will: SQL
+    /// knows it by its name alone, and nobody renames it from here on.
+    pub fn on(
+        &self,
+        table: &Relation,
+        sees: Sees,
+        arguments: &[pg_sys::Oid],
+        sql: impl FnOnce(&Relation) -> String,
+    ) -> Rc<Plan> {
+        let lock = match sees {
+            Sees::Transaction => Lock::Write,
+            Sees::Latest | Sees::Active => Lock::Read,
+        };
+        catalog::lock(table.oid, lock);
+        let renamed =
+            catalog::relation(table.oid).filter(|now| now.qualified_name != table.qualified_name);
+        match renamed {
+            Some(now) => Rc::new(Plan::prepare(&sql(&now), arguments)),
+            None => {
+                let plan = || Rc::new(Plan::prepare(&sql(table), arguments));
+                Rc::clone(self.0.get_or_init(plan))
+            }
+        }
+    }
 }
 
 impl Plan {

@@ -29,23 +29,26 @@ pub fn current_subtransaction() -> pg_sys::SubTransactionId {
     unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
 
-/// Runs `body`, which writes what belongs to changes that were made before: with a snapshot, which callbacks at the end of
-/// a transaction don't have, and also if the transaction was made READ ONLY after them.
-pub fn to_settle(body: impl FnOnce()) {
-    // SAFETY: inside a transaction that has not ended, and that has written; the snapshot is popped below, or by its
-    // abort after an error; the variable is put back below, or set anew with the next transaction.
-    let was_read_only = unsafe {
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let was_read_only = pg_sys::XactReadOnly;
-        pg_sys::XactReadOnly = false;
-        was_read_only
-    };
-    body();
+/// Runs `body` with a snapshot, which callbacks at the end of a transaction don't have.
+pub fn with_snapshot<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: inside a transaction that has not ended; the snapshot is popped below, or by its abort after an error.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let outcome = body();
     // SAFETY: the snapshot pushed above is on top again.
-    unsafe {
-        pg_sys::XactReadOnly = was_read_only;
-        pg_sys::PopActiveSnapshot();
-    }
+    unsafe { pg_sys::PopActiveSnapshot() };
+    outcome
+}
+
+/// Runs `body`, which writes what belongs to changes that were made before: with a snapshot, and also if the transaction was made READ
+/// ONLY after them.
+pub fn to_settle(body: impl FnOnce()) {
+    with_snapshot(|| {
+        // SAFETY: inside a transaction that has written; the variable is put back below, or set anew with the next transaction.
+        let was_read_only = unsafe { (&raw mut pg_sys::XactReadOnly).replace(false) };
+        body();
+        // SAFETY: as above.
+        unsafe { pg_sys::XactReadOnly = was_read_only };
+    });
 }
 
 /// Does what is set for the transaction end with this statement? As `WarnNoTransactionBlock` (xact.c) decides it for SET LOCAL: outside

@@ -58,19 +58,20 @@ pub struct AccessToken<'a> {
     pub of_session: &'a str,
 }
 
-/// Whose tenant a token is of only its provider knows.
-pub fn refuse_template(rules: &Rules) -> Result<()> {
-    match &rules.template {
-        Some(_) => Err(Error::Argument(
-            "no tokens are issued for an issuer whose name is a template".to_owned(),
-        )),
-        None => Ok(()),
-    }
+/// Whose tenant a token is of, or which account at it is whose, only the provider knows.
+pub fn refuse_foreign(issuer: &Issuer) -> Result<()> {
+    let why = match (&issuer.rules.template, &issuer.user_key) {
+        (Some(_), _) => "whose name is a template",
+        (_, UserKey::Provider(_)) => "with an identity_provider",
+        _ => return Ok(()),
+    };
+    Err(Error::Argument(format!(
+        "no tokens are issued for an issuer {why}"
+    )))
 }
 
 /// Makes and signs an access token of a subject that was looked up.
 pub fn access_token(issuer: &Issuer, token: &AccessToken<'_>, now: UnixMicros) -> Result<String> {
-    refuse_template(&issuer.rules)?;
     let mut reserved = set_by_us(&issuer.rules).to_vec();
     if !token.of_session.is_empty() {
         reserved.extend(["sid", "auth_time"]);
@@ -110,7 +111,6 @@ pub fn sign(
     ttl: i64,
     now: UnixMicros,
 ) -> Result<String> {
-    refuse_template(&issuer.rules)?;
     let key = issuer.active_key()?;
     signed(&key, typ, &payload(issuer, ttl, None, subject, "", now)?)
 }
@@ -138,6 +138,7 @@ pub struct Subject {
 
 /// With a version given the users table is not read, unless the token says something else than the id; without, it is.
 pub fn subject(issuer: &Issuer, user_id: &str, session_version: Option<i64>) -> Result<Subject> {
+    refuse_foreign(issuer)?;
     if user_id.is_empty() {
         return Err(Refusal::UnknownUser.into());
     }

@@ -1,6 +1,7 @@
 //! A token's way: split and decode, key, signature, claims against the issuer's rules, version of the row; never back.
 
 mod functions;
+mod holder;
 mod issue;
 mod login;
 mod refresh;
@@ -13,6 +14,7 @@ mod verified_cache;
 mod verify;
 
 pub use functions::device_hash;
+pub use holder::Holder;
 pub use issue::{AccessToken, Subject, access_token, subject};
 pub use session::verify_login;
 pub use standing::Standing;

@@ -29,7 +29,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     ]
     .iter()
     .any(|path| path.name().is_none());
-    issue::refuse_template(rules)?;
+    issue::refuse_foreign(issuer)?;
     if nested {
         return Err(Error::Argument(
             "tokens of an issuer with a nested audience, user or version claim cannot be refreshed"

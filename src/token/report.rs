@@ -77,7 +77,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         }
         Err(Error::Refused(refused)) => {
             report.reason = Some(refused.reason);
-            report.user_id = session::reported_user(issuer, claimed.as_deref());
+            report.user_id = session::refused_user(issuer, claimed.as_deref(), refused.reason);
             report.current_session_version =
                 current_version(refused.reason, report.user_id.as_deref())?;
         }

@@ -2,7 +2,7 @@
 
 use jose::{Claims, Refusal, Rules, SessionCheck, UnixMicros};
 
-use crate::accounts::{self, Account, Users};
+use crate::accounts::{self, Account, Users, identities};
 use crate::error::Result;
 use crate::trust::{Issuer, UserKey};
 
@@ -43,7 +43,35 @@ fn account_of(issuer: &Issuer, users: &Users, claim: &str) -> Result<Option<Acco
     match &issuer.user_key {
         UserKey::Id => Ok(users.find(claim)),
         UserKey::Column(column) => users.find_by(column, claim),
+        UserKey::Provider(provider) => {
+            let attached = identities::current();
+            let identities = attached.identities()?;
+            let account = identities.account(provider, claim);
+            let user = account.and_then(|account| identities.user_of(&account));
+            Ok(user.and_then(|user| users.find(&user)))
+        }
     }
+}
+
+/// What tells the link of the token's account to its user, as it is now, from links of before; None where the user claim names no
+/// account.
+pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {
+    let (UserKey::Provider(provider), Some(claim)) = (&issuer.user_key, &claims.user) else {
+        return Ok(None);
+    };
+    let attached = identities::current();
+    let identities = attached.identities()?;
+    let account = identities.account(provider, claim);
+    Ok(account.map(|account| identities.link(&account)))
+}
+
+/// Who is reported as the user of a token that is refused: who is not known when it is, is not known a moment later either.
+pub fn refused_user(issuer: &Issuer, claim: Option<&str>, why: Refusal) -> Option<String> {
+    let says_id = matches!(issuer.user_key, UserKey::Id);
+    let known = says_id || why != Refusal::UnknownUser;
+    claim
+        .filter(|_| known)
+        .and_then(|claim| reported_user(issuer, Some(claim)))
 }
 
 /// Who is reported as the user of a token, whether or not it holds: where its user claim is no id, the user whom it names now.
@@ -51,7 +79,7 @@ pub fn reported_user(issuer: &Issuer, claim: Option<&str>) -> Option<String> {
     let claim = claim?;
     match &issuer.user_key {
         UserKey::Id => Some(claim.to_owned()),
-        UserKey::Column(_) => {
+        UserKey::Column(_) | UserKey::Provider(_) => {
             let attached = accounts::current();
             let found = account_of(issuer, attached.users().ok()?, claim);
             found.ok().flatten().map(|account| account.id)
@@ -72,6 +100,8 @@ pub fn named(issuer: &Issuer, users: &Users, user_id: &str) -> Result<(Account, 
             let (account, value) = users.find_with(user_id, column)?.ok_or(unknown)?;
             Ok((account, value.ok_or(unknown)?))
         }
+        // Its tokens are the provider's: none is issued here, and no login begins.
+        UserKey::Provider(_) => Err(unknown.into()),
     }
 }
 

@@ -6,7 +6,7 @@ use jose::{Claims, Refusal, UnixMicros};
 use serde::{Deserialize, Serialize};
 
 use super::verified_cache::VerifiedToken;
-use super::verify;
+use super::{session, verify};
 use crate::error::Result;
 use crate::trust;
 
@@ -28,11 +28,13 @@ pub struct Standing {
     session_version: Option<i64>,
     issued_at: Option<i64>,
     starts_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
 }
 
 impl Standing {
-    /// That of a token which holds now.
-    pub fn of(token: &VerifiedToken) -> Self {
+    /// That of a token which holds now, by that link.
+    pub fn of(token: &VerifiedToken, link: Option<&str>) -> Self {
         let claims = &token.claims;
         let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
         Self {
@@ -46,6 +48,7 @@ impl Standing {
             session_version: claims.session_version,
             issued_at: claims.issued_at.map(|time| time.0),
             starts_at: claims.starts_at.map(|time| time.0),
+            link: link.map(str::to_owned),
         }
     }
 
@@ -79,7 +82,9 @@ impl Standing {
         }
         claims.in_time(rules, now)?;
         let session = verify::verify_session(issuer, &claims, now)?;
-        if session.user_id.as_deref().or(self.user.as_deref()) != Some(user_id) {
+        if session.user_id.as_deref().or(self.user.as_deref()) != Some(user_id)
+            || session::link(issuer, &claims)? != self.link
+        {
             return Err(Refusal::UnknownUser.into());
         }
         Ok(())

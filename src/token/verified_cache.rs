@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use jose::{Claims, Purpose, Refusal, UnixMicros};
 
-use super::session::Session;
+use super::holder::Holder;
+use super::session::{self, Session};
 use super::verify::{self, verify_signature};
 use crate::attach::{self, Bindings};
 use crate::error::Result;
@@ -19,7 +20,7 @@ use crate::pg::snapshot::{self, Moment};
 use crate::settings;
 use crate::staleness;
 use crate::statistics::{self, Count};
-use crate::trust::{self, Issuer, Trust};
+use crate::trust::{self, Issuer, Trust, UserKey};
 
 /// An access token whose signature and claims were good, under the issuers and keys of `trust`.
 pub struct VerifiedToken {
@@ -31,16 +32,37 @@ pub struct VerifiedToken {
     pub claims: Claims<'static>,
     /// Its payload, as it was signed.
     pub payload: Jsonb,
-    /// What is listed of it, for the user's id with which that was written.
-    pub listing: RefCell<Option<(Option<String>, String)>>,
-    last: RefCell<Option<Answer>>,
+    /// What is listed of it, for the holder with whom that was written.
+    pub listing: RefCell<Option<(Holder, String)>>,
+    session: Answer<Rc<Session>>,
+    link: Answer<Option<String>>,
 }
 
 /// What the tables said, and when.
-struct Answer {
-    moment: Moment,
-    attached: Rc<Bindings>,
-    session: Rc<Session>,
+struct Answer<T>(RefCell<Option<(Moment, Rc<Bindings>, T)>>);
+
+impl<T: Clone> Answer<T> {
+    fn none() -> Self {
+        Self(RefCell::new(None))
+    }
+
+    /// What they said last, if they say the same now and it still `holds`; otherwise what they say now.
+    fn current(&self, holds: impl Fn(&T) -> bool, ask: impl Fn() -> Result<T>) -> Result<T> {
+        let attached = attach::bindings();
+        // The moment comes first: what is read after it is at least as new.
+        let moment = snapshot::moment();
+        if let Some((then, tables, said)) = &*self.0.borrow()
+            && Some(*then) == moment
+            && Rc::ptr_eq(tables, &attached)
+            && holds(said)
+        {
+            return Ok(said.clone());
+        }
+        let said = ask()?;
+        self.0
+            .replace(moment.map(|moment| (moment, attached, said.clone())));
+        Ok(said)
+    }
 }
 
 process_local! {
@@ -73,7 +95,8 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
         claims,
         payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,
         listing: RefCell::default(),
-        last: RefCell::default(),
+        session: Answer::none(),
+        link: Answer::none(),
     });
     CACHE.with_borrow_mut(|cache| cache.put(digest, Rc::clone(&verified)));
     Ok(verified)
@@ -85,10 +108,34 @@ impl VerifiedToken {
         self.holds_under(&trust::current(), now)
     }
 
-    /// Whose token it is, by what [`VerifiedToken::verify_session`] answered: as the id column prints it, where a users row was
-    /// read. None for nobody's.
-    pub fn user_of<'a>(&'a self, session: &'a Session) -> Option<&'a str> {
+    /// Whose token it is now.
+    pub fn holder(&self, now: UnixMicros) -> Result<Holder> {
+        let (link, session) = self.verify_link(now)?;
+        Ok(Holder {
+            user_id: self.user_of(&session).map(str::to_owned),
+            link,
+        })
+    }
+
+    /// Is it still that holder's, now?
+    pub fn is_held_by(&self, holder: &Holder, now: UnixMicros) -> Result<bool> {
+        let (link, session) = self.verify_link(now)?;
+        Ok(self.user_of(&session) == holder.user_id.as_deref() && link == holder.link)
+    }
+
+    fn user_of<'a>(&'a self, session: &'a Session) -> Option<&'a str> {
         session.user_id.as_deref().or(self.claims.user.as_deref())
+    }
+
+    /// The link comes first: what changes of it meanwhile must be found out later.
+    fn verify_link(&self, now: UnixMicros) -> Result<(Option<String>, Rc<Session>)> {
+        let link = match &self.issuer.user_key {
+            UserKey::Provider(_) => {
+                (self.link).current(|_| true, || session::link(&self.issuer, &self.claims))?
+            }
+            UserKey::Id | UserKey::Column(_) => None,
+        };
+        Ok((link, self.verify_session(now)?))
     }
 
     /// The session that it is of; None where it is of none kept here.
@@ -111,23 +158,10 @@ impl VerifiedToken {
 
     /// Step 3: the session, as committed now.
     pub fn verify_session(&self, now: UnixMicros) -> Result<Rc<Session>> {
-        let attached = attach::bindings();
-        // The moment comes first: what is read after it is at least as new.
-        let moment = snapshot::moment();
-        if let Some(last) = &*self.last.borrow()
-            && Some(last.moment) == moment
-            && Rc::ptr_eq(&last.attached, &attached)
-            && last.session.until.is_none_or(|until| now < until)
-        {
-            return Ok(Rc::clone(&last.session));
-        }
-        let session = Rc::new(verify::verify_session(&self.issuer, &self.claims, now)?);
-        self.last.replace(moment.map(|moment| Answer {
-            moment,
-            attached,
-            session: Rc::clone(&session),
-        }));
-        Ok(session)
+        self.session.current(
+            |session| session.until.is_none_or(|until| now < until),
+            || verify::verify_session(&self.issuer, &self.claims, now).map(Rc::new),
+        )
     }
 }
 

@@ -26,6 +26,8 @@ pub enum UserKey {
     Id,
     /// The value of this column of the users table.
     Column(String),
+    /// The account at this provider, as the identities table calls it.
+    Provider(String),
 }
 
 /// An issuer's rules and keys.
@@ -280,9 +282,9 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
         },
         ..Rules::new(row.required(c"issuer"), row.required(c"audience"))
     };
-    let user_key = row
-        .get::<String>(c"user_column")
-        .map_or(UserKey::Id, UserKey::Column);
+    let column = row.get(c"user_column").map(UserKey::Column);
+    let provider = row.get(c"identity_provider").map(UserKey::Provider);
+    let user_key = column.or(provider).unwrap_or(UserKey::Id);
     let issuer = Issuer {
         rules,
         user_key,

@@ -1,6 +1,10 @@
 //! What becomes of an attached table: renamed, altered, dropped, dumped and restored, left by the extension.
 
-use auth_ext_tests::{App, Ask, Client, PARTITIONED, refused, shared};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use auth_ext_tests::{App, Ask, Client, PARTITIONED, PLAIN, refused, shared};
 
 /// Two sessions that have both used the table.
 fn warm(app: &App<'_>) -> (Client, Client, String) {
@@ -205,4 +209,63 @@ fn a_partition_that_is_detached_and_one_that_is_attached_follow_the_table() {
     assert_eq!(b.verdict(&token), "valid");
     a.run("UPDATE users_eu SET email = 'x' WHERE id = 41");
     assert_eq!(b.verdict(&token), "session_version_mismatch");
+}
+
+#[test]
+fn renaming_and_moving_the_table_under_load_fails_no_verification_identity_or_bump() {
+    for shape in [&PLAIN, &PARTITIONED] {
+        let app = App::of_shape(shared(), "renames", shape);
+        let mut admin = app.connect();
+        admin.run("CREATE SCHEMA other");
+        let token = admin.issue(app.ada);
+        let done = AtomicBool::new(false);
+        let outcomes = thread::scope(|scope| {
+            let load: Vec<_> = (0..4)
+                .map(|n| {
+                    let (app, done, token) = (&app, &done, &token);
+                    scope.spawn(move || {
+                        let mut client = app.connect();
+                        let mut bad = Vec::new();
+                        let mut calls = 0;
+                        while !done.load(Ordering::Relaxed) {
+                            let outcome = match n {
+                                0 => client.query("SELECT auth.check_jwt($1)", &[token]),
+                                1 => client.query(
+                                    "SELECT auth.authenticate($1, 'session'), auth.user_id()",
+                                    &[token],
+                                ),
+                                2 => client
+                                    .query("SELECT auth.bump_session_version($1)", &[&app.bob]),
+                                _ => client.query("SELECT auth.issue_jwt($1)", &[&app.ada]),
+                            };
+                            calls += 1;
+                            bad.extend(outcome.err().map(|error| format!("{n}: {error:?}")));
+                        }
+                        (calls, bad)
+                    })
+                })
+                .collect();
+            let renamed = (0..24).try_for_each(|_| {
+                thread::sleep(Duration::from_millis(10));
+                admin.batch_execute("ALTER TABLE users RENAME TO moving")?;
+                admin.batch_execute("ALTER TABLE moving SET SCHEMA other")?;
+                admin.batch_execute("ALTER TABLE other.moving SET SCHEMA public")?;
+                admin.batch_execute("ALTER TABLE moving RENAME TO users")
+            });
+            done.store(true, Ordering::Relaxed);
+            renamed.expect("renamed");
+            load.into_iter()
+                .map(|worker| worker.join().expect("a worker"))
+                .collect::<Vec<_>>()
+        });
+        for (calls, bad) in outcomes {
+            assert!(calls > 10, "{calls}");
+            assert!(
+                bad.is_empty(),
+                "{} of {calls}: {:?}",
+                bad.len(),
+                bad.first()
+            );
+        }
+    }
 }

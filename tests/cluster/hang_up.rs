@@ -151,7 +151,7 @@ fn a_connection_is_terminated_whatever_it_is_doing() {
             let running = scope.spawn(|| {
                 if doing.starts_with("COPY") {
                     let mut copy = client.copy_in(doing).expect("COPY");
-                    while copy.write_all(&[b'1', b'\n']).is_ok() && copy.flush().is_ok() {
+                    while copy.write_all(b"1\n").is_ok() && copy.flush().is_ok() {
                         thread::sleep(Duration::from_millis(50));
                     }
                 } else {

@@ -151,3 +151,43 @@ fn the_code_that_the_docs_show_is_that_of_the_files() {
         );
     }
 }
+
+/// The text of every Rust file below `folder`.
+fn rust_below(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_below(&path, text);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            text.push_str(&fs::read_to_string(&path).expect("a source file"));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_checklist_names_exists() {
+    let page = fs::read_to_string(root().join("docs/security.md")).expect("the page");
+    let (_, checklist) = page.split_once("## Checklist").expect("the checklist");
+    let mut tests = String::new();
+    for folder in ["jose", "tests/cluster"] {
+        rust_below(&root().join(folder), &mut tests);
+    }
+    let mut rows = 0;
+    for row in checklist
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+    {
+        rows += 1;
+        let cell = row.rsplit('|').nth(1).expect("a last column");
+        let names: Vec<_> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            assert!(
+                tests.contains(&format!("fn {name}(")),
+                "there is no test {name}"
+            );
+        }
+    }
+    assert!(rows > 12, "{rows} rows");
+}

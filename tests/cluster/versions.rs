@@ -301,7 +301,8 @@ fn listeners_read_what_is_new_by_the_index_however_long_a_writer_is_open() {
             let rows = a.one::<i64>(read, &[]) - before;
             assert_eq!(events.len(), expected);
             // The server's collector may have taken the numbers over in between: then they begin anew.
-            assert!(rows <= 2, "{rows} rows were read");
+            // The event, the last one of all, and the one that the cursor was taken behind.
+            assert!(rows <= 4, "{rows} rows were read");
         }
     }
     open.run("SELECT auth.bump_session_version('42'); COMMIT");

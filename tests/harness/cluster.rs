@@ -251,6 +251,22 @@ impl Cluster {
         fs::write(&path, text).expect("the cluster's configuration");
     }
 
+    /// Replaces `pg_hba.conf` and `pg_ident.conf`. Takes effect with the next start or reload.
+    pub fn authenticate_by(&self, hba: &str, ident: &str) {
+        for (name, text) in [("pg_hba.conf", hba), ("pg_ident.conf", ident)] {
+            fs::write(self.data().join(name), text).expect("the cluster's configuration");
+        }
+    }
+
+    /// Has the running server read its configuration again. It does so before it takes the next connection.
+    #[track_caller]
+    pub fn reload(&self) {
+        let mut pg_ctl = place().program("pg_ctl");
+        run(pg_ctl
+            .args(["reload", "--silent", "--pgdata"])
+            .arg(self.data()));
+    }
+
     /// All that the server has logged.
     #[must_use]
     pub fn log(&self) -> String {

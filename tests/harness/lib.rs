@@ -25,6 +25,7 @@ mod readme;
 mod service;
 mod spellings;
 mod standby;
+mod wire;
 
 pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
 pub use caching::CachingProcess;
@@ -39,6 +40,7 @@ pub use reader::Reader;
 pub use readme::{Block, Shown, readme_blocks, readme_code};
 pub use service::service;
 pub use spellings::{base64, secret_parts, spellings};
+pub use wire::{Failure, Rows, Wire, message};
 
 // So that tests need no dependency of their own for what the harness speaks in.
 pub use postgres::{self, Client, error::DbError};
