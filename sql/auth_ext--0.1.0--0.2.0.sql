@@ -167,6 +167,9 @@ ALTER TABLE auth.issuers
     ADD COLUMN require_user boolean NOT NULL DEFAULT true,
     ADD COLUMN user_column text CHECK (user_column <> ''),
     ADD COLUMN identity_provider text CHECK (identity_provider <> ''),
+    ADD COLUMN jwks_uri text CHECK (pg_catalog.octet_length(jwks_uri) <= 2048
+                            AND jwks_uri ~* '^(https://([a-z0-9._-]+|[[][0-9a-f:.]+[]])|http://(localhost|127([.][0-9]{1,3}){3}|[[]::1[]]))(:[0-9]{1,5})?([/?][!-~]*)?$'
+                            AND jwks_uri !~ '[#{}<>"^`|\\]'),
     ADD CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none'),
     ADD CONSTRAINT issuers_identity_provider_session_check CHECK (identity_provider IS NULL OR session_check <> 'none'),
     ADD CONSTRAINT issuers_identity_provider_user_column CHECK (identity_provider IS NULL OR user_column IS NULL);
@@ -181,6 +184,14 @@ COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user 
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
 COMMENT ON COLUMN auth.issuers.identity_provider IS 'The provider under which the user claim is looked up in the attached identities table. NULL: it is not.';
 COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
+COMMENT ON COLUMN auth.issuers.jwks_uri IS 'Where the issuer''s JWKS is published: an https URL (http for loopback hosts), or the issuer''s own URL, when OpenID Connect Discovery is to find it. The server never fetches; see auth.jwks_sources and auth.refresh_jwks.';
+
+-- Not dumped: a restored database fetches anew. Beside auth.issuers, so that a fetch which brings nothing new is no change of trust.
+CREATE TABLE auth.jwks_fetches (
+    issuer     text PRIMARY KEY,
+    fetched_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE auth.jwks_fetches IS 'When refresh_jwks last took an issuer''s JWKS, whether or not anything was new in it.';
 
 CREATE TABLE auth.sessions (
     session_id      text COLLATE "C" PRIMARY KEY,
@@ -238,10 +249,10 @@ ALTER TABLE auth.attached_tables
 COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users, attach_api_keys and attach_identities bound them.';
 -- Not dumped: no identity outlives its connection.
 CREATE TABLE auth.unlinked_accounts (
-    account text COLLATE "C" PRIMARY KEY,
+    account uuid PRIMARY KEY,
     mark    bigint NOT NULL
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The account that is called nothing stands for all.';
+COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by 128 bits of the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The nil UUID stands for all accounts.';
 COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
 DROP EVENT TRIGGER auth_ext_cover_new_partitions;
 DROP FUNCTION auth.cover_new_partitions();
@@ -388,6 +399,21 @@ CREATE OR REPLACE FUNCTION auth.import_jwks(jwks jsonb, issuer text DEFAULT NULL
     LANGUAGE c AS 'MODULE_PATHNAME', 'import_jwks_wrapper';
 COMMENT ON FUNCTION auth.import_jwks(jsonb, text) IS
     'Makes a provider''s JWKS the issuer''s verification keys: upserts its members, ends those of an earlier JWKS that are gone.';
+
+CREATE OR REPLACE FUNCTION auth.refresh_jwks(issuer text, jwks jsonb) RETURNS SETOF text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refresh_jwks_wrapper';
+COMMENT ON FUNCTION auth.refresh_jwks(text, jsonb) IS
+    'As import_jwks, for whoever fetches: only for an issuer with a jwks_uri, and never for one that has a key which was made or imported to sign.';
+
+CREATE OR REPLACE FUNCTION auth.jwks_sources(
+    OUT issuer text,
+    OUT jwks_uri text,
+    OUT fetched_at timestamptz,
+    OUT keys bigint
+) RETURNS SETOF record
+    LANGUAGE c ROWS 10 AS 'MODULE_PATHNAME', 'jwks_sources_wrapper';
+COMMENT ON FUNCTION auth.jwks_sources() IS
+    'The issuers with a jwks_uri: what to fetch, when refresh_jwks last took it, and how many of the issuer''s keys verify now.';
 
 CREATE OR REPLACE FUNCTION auth.activate_signing_key(kid text, issuer text DEFAULT NULL, overlap interval DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'activate_signing_key_wrapper';
@@ -873,11 +899,13 @@ CREATE OR REPLACE FUNCTION auth.health(
     OUT launcher_pid integer,
     OUT identities_table text,
     OUT identities_table_intact boolean,
+    OUT jwks_oldest_age interval,
+    OUT jwks_never_fetched bigint,
     OUT standby_staleness interval
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, and how old a standby may be (NULL where nothing shows it). Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, how old a standby may be (NULL where nothing shows it), and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE OR REPLACE FUNCTION auth.statistics(
     OUT name text,
@@ -1003,7 +1031,7 @@ BEGIN
     ) THEN
         RAISE insufficient_privilege USING MESSAGE = 'this trigger function is for the tables of auth_ext only';
     END IF;
-    FOREACH follower IN ARRAY ARRAY['signing_key_store', 'sso_handoffs', 'sessions'] LOOP
+    FOREACH follower IN ARRAY ARRAY['signing_key_store', 'jwks_fetches', 'sso_handoffs', 'sessions'] LOOP
         IF TG_OP = 'TRUNCATE' THEN
             EXECUTE format('DELETE FROM %I.%I', TG_TABLE_SCHEMA, follower);
         ELSIF TG_OP = 'DELETE' THEN
@@ -1016,7 +1044,7 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys, hand-offs and sessions of an issuer with it.';
+COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys, fetches, hand-offs and sessions of an issuer with it.';
 
 CREATE OR REPLACE FUNCTION auth.secrets_follow_key() RETURNS trigger
     LANGUAGE plpgsql

@@ -86,6 +86,9 @@ CREATE TABLE auth.issuers (
     require_user            boolean NOT NULL DEFAULT true,
     user_column             text CHECK (user_column <> ''),
     identity_provider       text CHECK (identity_provider <> ''),
+    jwks_uri                text CHECK (pg_catalog.octet_length(jwks_uri) <= 2048
+                            AND jwks_uri ~* '^(https://([a-z0-9._-]+|[[][0-9a-f:.]+[]])|http://(localhost|127([.][0-9]{1,3}){3}|[[]::1[]]))(:[0-9]{1,5})?([/?][!-~]*)?$'
+                            AND jwks_uri !~ '[#{}<>"^`|\\]'),
     CHECK (user_claim <> version_claim),
     CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
     CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)'),
@@ -118,6 +121,7 @@ COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user 
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
 COMMENT ON COLUMN auth.issuers.identity_provider IS 'The provider under which the user claim is looked up in the attached identities table. NULL: it is not.';
 COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
+COMMENT ON COLUMN auth.issuers.jwks_uri IS 'Where the issuer''s JWKS is published: an https URL (http for loopback hosts), or the issuer''s own URL, when OpenID Connect Discovery is to find it. The server never fetches; see auth.jwks_sources and auth.refresh_jwks.';
 
 -- Dumped, so without secrets. No foreign key to auth.issuers: a restore loads the two in any order. Triggers make
 -- the keys follow their issuer.
@@ -191,6 +195,13 @@ CREATE TABLE auth.installation (
 COMMENT ON TABLE auth.installation IS 'Which installation of the extension this is. A signing key keeps the one in which it was added.';
 INSERT INTO auth.installation DEFAULT VALUES;
 
+-- Not dumped: a restored database fetches anew. Beside auth.issuers, so that a fetch which brings nothing new is no change of trust.
+CREATE TABLE auth.jwks_fetches (
+    issuer     text PRIMARY KEY,
+    fetched_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE auth.jwks_fetches IS 'When refresh_jwks last took an issuer''s JWKS, whether or not anything was new in it.';
+
 -- Accounts ---------------------------------------------------------------------------------------
 
 CREATE TABLE auth.attached_tables (
@@ -235,10 +246,10 @@ COMMENT ON TABLE auth.user_floor IS 'The same for more users than auth_ext.bulk_
 
 -- Not dumped: no identity outlives its connection.
 CREATE TABLE auth.unlinked_accounts (
-    account text COLLATE "C" PRIMARY KEY,
+    account uuid PRIMARY KEY,
     mark    bigint NOT NULL
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The account that is called nothing stands for all.';
+COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by 128 bits of the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The nil UUID stands for all accounts.';
 
 -- What ends before its time, or can be used once ---------------------------------------------------
 

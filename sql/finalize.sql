@@ -146,7 +146,7 @@ ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER announce_truncate;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_row;
 ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER announce_truncate;
 
--- What foreign keys would do, without their order of loading: keys, hand-offs and sessions follow their issuer, secrets their key.
+-- What foreign keys would do, without their order of loading: keys, fetches, hand-offs and sessions follow their issuer, secrets their key.
 -- Revocations stay as they are: a token names the issuer that it was signed for, and if an issuer of that name
 -- comes back, what was revoked stays revoked.
 CREATE FUNCTION auth.keys_follow_issuer() RETURNS trigger
@@ -164,7 +164,7 @@ BEGIN
     ) THEN
         RAISE insufficient_privilege USING MESSAGE = 'this trigger function is for the tables of auth_ext only';
     END IF;
-    FOREACH follower IN ARRAY ARRAY['signing_key_store', 'sso_handoffs', 'sessions'] LOOP
+    FOREACH follower IN ARRAY ARRAY['signing_key_store', 'jwks_fetches', 'sso_handoffs', 'sessions'] LOOP
         IF TG_OP = 'TRUNCATE' THEN
             EXECUTE format('DELETE FROM %I.%I', TG_TABLE_SCHEMA, follower);
         ELSIF TG_OP = 'DELETE' THEN
@@ -177,7 +177,7 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys, hand-offs and sessions of an issuer with it.';
+COMMENT ON FUNCTION auth.keys_follow_issuer() IS 'Trigger function: renames and deletes the keys, fetches, hand-offs and sessions of an issuer with it.';
 
 CREATE FUNCTION auth.secrets_follow_key() RETURNS trigger
     LANGUAGE plpgsql

@@ -124,6 +124,21 @@ CREATE FUNCTION auth.import_jwks(jwks jsonb, issuer text DEFAULT NULL) RETURNS S
 COMMENT ON FUNCTION auth.import_jwks(jsonb, text) IS
     'Makes a provider''s JWKS the issuer''s verification keys: upserts its members, ends those of an earlier JWKS that are gone.';
 
+CREATE FUNCTION auth.refresh_jwks(issuer text, jwks jsonb) RETURNS SETOF text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'refresh_jwks_wrapper';
+COMMENT ON FUNCTION auth.refresh_jwks(text, jsonb) IS
+    'As import_jwks, for whoever fetches: only for an issuer with a jwks_uri, and never for one that has a key which was made or imported to sign.';
+
+CREATE FUNCTION auth.jwks_sources(
+    OUT issuer text,
+    OUT jwks_uri text,
+    OUT fetched_at timestamptz,
+    OUT keys bigint
+) RETURNS SETOF record
+    LANGUAGE c ROWS 10 AS 'MODULE_PATHNAME', 'jwks_sources_wrapper';
+COMMENT ON FUNCTION auth.jwks_sources() IS
+    'The issuers with a jwks_uri: what to fetch, when refresh_jwks last took it, and how many of the issuer''s keys verify now.';
+
 CREATE FUNCTION auth.activate_signing_key(kid text, issuer text DEFAULT NULL, overlap interval DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'activate_signing_key_wrapper';
 COMMENT ON FUNCTION auth.activate_signing_key(text, text, interval) IS
@@ -608,11 +623,13 @@ CREATE FUNCTION auth.health(
     OUT launcher_pid integer,
     OUT identities_table text,
     OUT identities_table_intact boolean,
+    OUT jwks_oldest_age interval,
+    OUT jwks_never_fetched bigint,
     OUT standby_staleness interval
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, and how old a standby may be (NULL where nothing shows it). Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, how old a standby may be (NULL where nothing shows it), and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE FUNCTION auth.statistics(
     OUT name text,

@@ -92,7 +92,6 @@ pub extern "C-unwind" fn _PG_init() {
     });
     invalidation::init(invalidation::Ends {
         settle_bulk: accounts::settle_bulk,
-        settle_unlinked: accounts::identities::settle_bulk,
         wake: relay::wake,
     });
 }

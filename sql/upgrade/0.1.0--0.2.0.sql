@@ -132,6 +132,9 @@ ALTER TABLE auth.issuers
     ADD COLUMN require_user boolean NOT NULL DEFAULT true,
     ADD COLUMN user_column text CHECK (user_column <> ''),
     ADD COLUMN identity_provider text CHECK (identity_provider <> ''),
+    ADD COLUMN jwks_uri text CHECK (pg_catalog.octet_length(jwks_uri) <= 2048
+                            AND jwks_uri ~* '^(https://([a-z0-9._-]+|[[][0-9a-f:.]+[]])|http://(localhost|127([.][0-9]{1,3}){3}|[[]::1[]]))(:[0-9]{1,5})?([/?][!-~]*)?$'
+                            AND jwks_uri !~ '[#{}<>"^`|\\]'),
     ADD CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none'),
     ADD CONSTRAINT issuers_identity_provider_session_check CHECK (identity_provider IS NULL OR session_check <> 'none'),
     ADD CONSTRAINT issuers_identity_provider_user_column CHECK (identity_provider IS NULL OR user_column IS NULL);
@@ -146,6 +149,14 @@ COMMENT ON COLUMN auth.issuers.require_user IS 'False: a token without the user 
 COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integer, too.';
 COMMENT ON COLUMN auth.issuers.identity_provider IS 'The provider under which the user claim is looked up in the attached identities table. NULL: it is not.';
 COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
+COMMENT ON COLUMN auth.issuers.jwks_uri IS 'Where the issuer''s JWKS is published: an https URL (http for loopback hosts), or the issuer''s own URL, when OpenID Connect Discovery is to find it. The server never fetches; see auth.jwks_sources and auth.refresh_jwks.';
+
+-- Not dumped: a restored database fetches anew. Beside auth.issuers, so that a fetch which brings nothing new is no change of trust.
+CREATE TABLE auth.jwks_fetches (
+    issuer     text PRIMARY KEY,
+    fetched_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE auth.jwks_fetches IS 'When refresh_jwks last took an issuer''s JWKS, whether or not anything was new in it.';
 
 CREATE TABLE auth.sessions (
     session_id      text COLLATE "C" PRIMARY KEY,
@@ -203,10 +214,10 @@ ALTER TABLE auth.attached_tables
 COMMENT ON TABLE auth.attached_tables IS 'The application''s tables, as attach_users, attach_api_keys and attach_identities bound them.';
 -- Not dumped: no identity outlives its connection.
 CREATE TABLE auth.unlinked_accounts (
-    account text COLLATE "C" PRIMARY KEY,
+    account uuid PRIMARY KEY,
     mark    bigint NOT NULL
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The account that is called nothing stands for all.';
+COMMENT ON TABLE auth.unlinked_accounts IS 'Accounts at providers that were unlinked from a user, by 128 bits of the SHA-256 of provider and subject, with a random mark of the last time: an identity of before is over, though the account may be linked again. The nil UUID stands for all accounts.';
 COMMENT ON COLUMN auth.attached_tables.table_name IS 'What the table was called when it was attached; NULL before 0.2.0.';
 DROP EVENT TRIGGER auth_ext_cover_new_partitions;
 DROP FUNCTION auth.cover_new_partitions();

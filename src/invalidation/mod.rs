@@ -11,6 +11,5 @@ pub use cursor::Cursor;
 pub use event::{Event, FLUSH, Reason};
 pub use log::{Of, Since, as_our_own, cursor, since, unseen_by};
 pub use pending::{
-    Ends, bulk_version_floor, in_user_bulk, init, record, record_bump, record_unlinked,
-    record_user, send, unlinks_in_bulk,
+    Ends, bulk_version_floor, in_user_bulk, init, record, record_bump, record_user, send,
 };

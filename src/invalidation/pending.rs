@@ -26,8 +26,6 @@ struct Pending {
     events: Vec<(pg_sys::SubTransactionId, Event)>,
     /// How many of them are users'.
     users: usize,
-    /// How many accounts were unlinked.
-    unlinked: usize,
     bulk: Option<Bulk>,
     /// How many versions were raised, with the subtransaction in which.
     bumped: Vec<(pg_sys::SubTransactionId, u64)>,
@@ -47,8 +45,6 @@ struct Bulk {
     users: usize,
     /// Were they, with those before, so many that one mark stands for all of them?
     marks: bool,
-    /// Were accounts unlinked without a mark each, so that one will stand for all?
-    unlinks: bool,
 }
 
 /// What others do when a transaction with events ends.
@@ -56,8 +52,6 @@ pub struct Ends {
     /// Before the commit of one that touched too many users for a mark each; its argument is the version that no new
     /// row may start below.
     pub settle_bulk: fn(i64),
-    /// Before the commit of one that unlinked too many accounts for a mark each.
-    pub settle_unlinked: fn(),
     /// After the commit of one that left something for the relay.
     pub wake: fn(),
 }
@@ -109,26 +103,6 @@ pub fn record_user(event: Event, next_version: i64) -> bool {
     })
 }
 
-/// The same for an account that is unlinked from its user, of which there may be nothing to tell. False when so many are that one
-/// mark will stand for all of them.
-pub fn record_unlinked(event: Option<Event>) -> bool {
-    register();
-    let kept = event.is_none_or(record);
-    PENDING.with_borrow_mut(|pending| {
-        pending.unlinked = pending.unlinked.saturating_add(1);
-        let within = kept && pending.unlinked <= settings::bulk_threshold();
-        if !within {
-            pending.bulk().unlinks = true;
-        }
-        within
-    })
-}
-
-/// Has this transaction unlinked so many accounts?
-pub fn unlinks_in_bulk() -> bool {
-    PENDING.with_borrow(|pending| pending.bulk.as_ref().is_some_and(|bulk| bulk.unlinks))
-}
-
 /// Counts a version that was raised, when the transaction commits.
 pub fn record_bump() {
     if !preload::is_preloaded() {
@@ -163,7 +137,6 @@ impl Pending {
             version_floor: 0,
             users: 0,
             marks: false,
-            unlinks: false,
         })
     }
 
@@ -222,11 +195,6 @@ fn deliver(may_notify: bool) {
         && let Some(ends) = ENDS.get()
     {
         (ends.settle_bulk)(bulk.version_floor);
-    }
-    if bulk.as_ref().is_some_and(|bulk| bulk.unlinks)
-        && let Some(ends) = ENDS.get()
-    {
-        (ends.settle_unlinked)();
     }
     let told: Vec<(Kind, String)> =
         if bulk.is_some() || events.iter().any(|(_, event)| *event == Event::Flush) {

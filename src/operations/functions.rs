@@ -51,6 +51,8 @@ fn health() -> OneRow {
             .with(c"launcher_pid", relay::launcher())
             .with(c"identities_table", tables.identities_table)
             .with(c"identities_table_intact", health.identities_intact)
+            .with(c"jwks_oldest_age", tables.jwks_oldest_age)
+            .with(c"jwks_never_fetched", tables.jwks_never_fetched)
             .with(
                 c"standby_staleness",
                 staleness::age(clock::now()).map(Interval::from_micros),

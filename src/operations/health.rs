@@ -27,7 +27,8 @@ const TABLES: &str = "
         k.lapses_at,
         (SELECT p.sent_at FROM auth.relay_position AS p),
         {restored},
-        (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'identities')
+        (SELECT t.relation::text FROM auth.attached_tables AS t WHERE t.kind = 'identities'),
+        {fetches}
     FROM (
         SELECT count(*) AS verifying, min(k.verify_until) AS lapses_at
         FROM auth.signing_keys AS k WHERE k.status <> 'retired'
@@ -66,6 +67,13 @@ const RESTORED: &str = "
              ('auth.user_floor')) AS p (part)
          WHERE NOT EXISTS (SELECT FROM marks AS m WHERE m.part = p.part AND m.origin = f.origin))";
 
+/// How old the JWKS is that was fetched longest ago, and how many never were.
+const FETCHES: &str = "
+        (SELECT greatest(clock_timestamp() - min(f.fetched_at), '0') FROM auth.issuers AS i
+         JOIN auth.jwks_fetches AS f ON f.issuer = i.issuer WHERE i.jwks_uri IS NOT NULL HAVING count(*) > 0),
+        (SELECT count(*) FROM auth.issuers AS i LEFT JOIN auth.jwks_fetches AS f ON f.issuer = i.issuer
+         WHERE i.jwks_uri IS NOT NULL AND f.issuer IS NULL)";
+
 /// What the tables say.
 pub struct Tables {
     pub notify: Option<String>,
@@ -81,6 +89,8 @@ pub struct Tables {
     pub keys_without_secret: Option<i64>,
     pub restore_lacks: Option<Vec<String>>,
     pub identities_table: Option<String>,
+    pub jwks_oldest_age: Option<Interval>,
+    pub jwks_never_fetched: Option<i64>,
 }
 
 impl Tables {
@@ -99,6 +109,8 @@ impl Tables {
             keys_without_secret: row.get(11),
             restore_lacks: row.get(12),
             identities_table: row.get(13),
+            jwks_oldest_age: row.get(14),
+            jwks_never_fetched: row.get(15),
         }
     }
 }
@@ -130,12 +142,14 @@ pub fn health_now() -> Result<Health> {
         .map(|intact| intact && as_attached(bindings.identities()));
     let backlog = relay::backlog();
     let is_updated = catalog::auth_relation(c"installation") != pg_sys::InvalidOid;
-    let restored = if is_updated {
-        RESTORED
+    let (restored, fetches) = if is_updated {
+        (RESTORED, FETCHES)
     } else {
-        "NULL::bigint, NULL::text[]"
+        ("NULL::bigint, NULL::text[]", "NULL::interval, NULL::bigint")
     };
-    let tables = TABLES.replace("{restored}", restored);
+    let tables = TABLES
+        .replace("{restored}", restored)
+        .replace("{fetches}", fetches);
     query(Sees::Latest, &tables, &[], Tables::read)
         .pop()
         .ok_or_else(|| Error::Internal("a query without FROM has no row".to_owned()))

@@ -6,7 +6,7 @@ use jose::{AlgorithmName, KeyMaterial};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
-use super::{add, bundle, current, store};
+use super::{add, bundle, current, fetch, store};
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
@@ -56,6 +56,28 @@ fn import_signing_key(
 fn import_jwks(jwks: Option<JsonText>, issuer: Option<&str>) -> SetOfIterator<'static, String> {
     let kids = sql(|| store::import_jwks(&named(issuer)?, &required(jwks, "jwks")?.0));
     SetOfIterator::new(kids)
+}
+
+#[pg_extern(sql = false)]
+fn refresh_jwks(issuer: Option<&str>, jwks: Option<JsonText>) -> SetOfIterator<'static, String> {
+    let kids = sql(|| {
+        let name = named(Some(required(issuer, "issuer")?))?;
+        fetch::refresh_jwks(&name, &required(jwks, "jwks")?.0)
+    });
+    SetOfIterator::new(kids)
+}
+
+#[pg_extern(sql = false)]
+fn jwks_sources() -> TableIterator<
+    'static,
+    (
+        name!(issuer, String),
+        name!(jwks_uri, String),
+        name!(fetched_at, Option<TimestampWithTimeZone>),
+        name!(keys, i64),
+    ),
+> {
+    TableIterator::new(sql(|| Ok(fetch::sources())))
 }
 
 #[pg_extern(sql = false)]

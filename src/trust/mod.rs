@@ -3,6 +3,7 @@
 mod add;
 mod bundle;
 mod cache;
+mod fetch;
 mod functions;
 mod guard;
 mod restored;

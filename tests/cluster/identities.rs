@@ -237,7 +237,8 @@ fn within_its_own_transaction_through_savepoints_and_in_parallel_workers_it_is_t
 }
 
 #[test]
-fn more_than_the_threshold_and_truncate_end_every_identity_by_an_account_and_no_other() {
+fn more_than_the_threshold_are_a_flush_and_truncate_ends_every_identity_by_an_account_and_no_other()
+{
     let linked = linked(shared());
     let (mut a, mut b, mut c) = (
         linked.app.connect(),
@@ -251,7 +252,8 @@ fn more_than_the_threshold_and_truncate_end_every_identity_by_an_account_and_no_
     let bulk =
         "BEGIN; SET LOCAL auth_ext.bulk_threshold = 10; DELETE FROM accounts WHERE provider = 'q'";
     for (change, keeps) in [
-        (format!("{bulk}; COMMIT"), false),
+        (format!("{bulk}; COMMIT"), true),
+        (format!("{bulk}; DELETE FROM accounts; INSERT INTO accounts (user_id, provider, subject) VALUES (41, 'p', 's-41'); COMMIT"), false),
         (format!("{bulk}; ROLLBACK; DELETE FROM accounts WHERE provider = 'q'"), true),
         ("BEGIN; CREATE TEMP TABLE kept ON COMMIT DROP AS TABLE accounts; TRUNCATE accounts;
           INSERT INTO accounts (user_id, provider, subject) SELECT user_id, provider, subject FROM kept; COMMIT; DELETE FROM accounts WHERE provider = 'q'".to_owned(), false),
@@ -264,7 +266,7 @@ fn more_than_the_threshold_and_truncate_end_every_identity_by_an_account_and_no_
         assert_eq!(user(&mut b).is_some(), keeps, "{change}");
         assert_eq!(said(&mut b, &token), "41", "{change}");
         let told = reader.catch_up(&mut a);
-        if !keeps {
+        if !change.contains("ROLLBACK") {
             assert_eq!(told[0], json!({"v": 1, "kind": "flush"}), "{change}");
         }
         assert_eq!(user(&mut c).as_deref(), Some("41"));
@@ -639,4 +641,51 @@ fn beside_links_that_change_hands_no_answer_is_ever_anybody_elses() {
             "{answer}"
         );
     }
+}
+
+#[test]
+fn the_owner_of_the_table_attaches_it_and_adds_partitions_with_no_right_on_ours() {
+    let linked = linked(shared());
+    let mut a = linked.app.connect();
+    let role = format!("{}_owner", linked.app.db);
+    a.run(&format!(
+        "SELECT auth.detach_identities(); DROP TABLE accounts; CREATE ROLE \"{role}\"; CREATE SCHEMA app AUTHORIZATION \"{role}\";
+         GRANT EXECUTE ON FUNCTION auth.attach_identities(regclass, name, name, name), auth.detach_identities() TO \"{role}\""
+    ));
+    let token = linked.token("s-41");
+    let mut o = linked.app.connect();
+    o.run(&format!("SET ROLE \"{role}\""));
+    o.run("CREATE TABLE app.accounts (user_id bigint, provider text, subject text, PRIMARY KEY (provider, subject)) PARTITION BY LIST (provider)");
+    o.run("SELECT auth.attach_identities('app.accounts')");
+    o.run("CREATE TABLE app.p PARTITION OF app.accounts FOR VALUES IN ('p')");
+    o.run("INSERT INTO app.accounts VALUES (41, 'p', 's-41')");
+    let mut b = linked.app.connect();
+    enter(&mut b, &token);
+    let mut reader = Reader::now(&mut a);
+    o.run("DELETE FROM app.p");
+    o.run("INSERT INTO app.p VALUES (41, 'p', 's-41')");
+    assert_eq!((said(&mut b, &token), user(&mut b)), ("41".into(), None));
+    assert_eq!(reader.catch_up(&mut a), [unlinked("41")]);
+    enter(&mut b, &token);
+    o.run("TRUNCATE app.p; INSERT INTO app.p VALUES (41, 'p', 's-41')");
+    assert_eq!(user(&mut b), None);
+    // Neither what is not theirs, nor our tables.
+    o.run("SELECT auth.detach_identities()");
+    a.run("CREATE TABLE others (user_id bigint, provider text, subject text UNIQUE)");
+    assert_eq!(
+        attempt(
+            &mut o,
+            "SELECT auth.attach_identities('public.others')::text",
+            &[]
+        ),
+        no("42501")
+    );
+    assert_eq!(
+        attempt(&mut o, "DELETE FROM auth.unlinked_accounts", &[]),
+        no("42501")
+    );
+    drop(o);
+    a.run(&format!(
+        "DROP OWNED BY \"{role}\" CASCADE; DROP ROLE \"{role}\""
+    ));
 }

@@ -28,6 +28,7 @@ mod identities;
 mod identity;
 mod identity_attacks;
 mod identity_everyday;
+mod jwks_sources;
 mod key_bundles;
 mod listeners;
 mod log;

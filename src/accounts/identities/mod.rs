@@ -11,4 +11,3 @@ mod triggers;
 mod unlinked;
 
 pub use binding::current;
-pub use unlinked::settle_bulk;

@@ -28,7 +28,10 @@ fn identities_after_row<'a>(
             let moved = deleted
                 && identities.table.kind == b'p'
                 && identities.user_of(&account).as_ref() == Some(&user);
-            if !moved && invalidation::record_unlinked(event(&user)) {
+            if !moved {
+                if let Some(event) = event(&user) {
+                    invalidation::record(event);
+                }
                 unlinked::mark(&account);
             }
         }
