@@ -130,7 +130,7 @@ pub fn init() {
     );
     guc::define_int_of_the_server(
         c"auth_ext.standby_heartbeat",
-        c"How often a primary on which nothing happens writes a commit, by which standbys know how old they are.",
+        c"How often the primary writes a commit, by which standbys know how old they are.",
         c"0: never. Each takes a transaction id.",
         &STANDBY_HEARTBEAT,
         0..=i32::MAX,
