@@ -15,9 +15,9 @@ SELECT auth.attach_users('users', bump_on => '{password_hash}') \g /dev/null
 
 \echo
 \echo '2. A token made by PyJWT long ago, by the application''s own service (it has no session version, so it counts as 0):'
-INSERT INTO auth.issuers (issuer, audience, user_claim) VALUES ('api.robosystems.ai', '{robosystems.ai}', 'user_id');
+INSERT INTO auth.issuers (issuer, audience, user_claim) VALUES ('service.example', '{app.example}', 'user_id');
 SELECT auth.import_signing_key('auth-ext-interop-secret-0123456789abcdef', 'HS256') \g /dev/null
-\set pyjwt 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyX2lkIjoidXNlcl8wMUFSWjNOREVLVFNWNFJSRkZRNjlHNUZBViIsImp0aSI6IjExMTExMTExLTIyMjItNDMzMy04NDQ0LTU1NTU1NTU1NTU1NSIsImV4cCI6NDEwMjQ0NDgwMCwiaWF0IjoxNzAwMDAwMDAwLCJpc3MiOiJhcGkucm9ib3N5c3RlbXMuYWkiLCJhdWQiOlsicm9ib3N5c3RlbXMuYWkiLCJyb2JvbGVkZ2VyLmFpIiwicm9ib2ludmVzdG9yLmFpIl19.LtM48bVYMxIq8aZVCvvCmnTo8tD7WQWoSn7w_RaQ3IA'
+\set pyjwt 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyX2lkIjoidXNlcl8wMUFSWjNOREVLVFNWNFJSRkZRNjlHNUZBViIsImp0aSI6IjExMTExMTExLTIyMjItNDMzMy04NDQ0LTU1NTU1NTU1NTU1NSIsImV4cCI6NDEwMjQ0NDgwMCwiaWF0IjoxNzAwMDAwMDAwLCJpc3MiOiJzZXJ2aWNlLmV4YW1wbGUiLCJhdWQiOlsiYXBwLmV4YW1wbGUiLCJsZWRnZXIuZXhhbXBsZSJdfQ.hc6D635k314yS1thiaaMUj2pEqqmbTbnXcKLJsRV6zc'
 SELECT '     user ' || (auth.verify_jwt(:'pyjwt') ->> 'user_id') || ' is verified';
 
 \echo
@@ -58,5 +58,5 @@ SELECT '     desk: valid ' || valid FROM auth.check_jwt(:'desk_token');
 
 \echo
 \echo '7. An API key is found, and evicted, by its fingerprint:'
-SELECT '     ' || auth.api_key_fingerprint('rfs' || repeat('a', 64));
+SELECT '     ' || auth.api_key_fingerprint('key' || repeat('a', 64));
 \echo

@@ -22,6 +22,8 @@ NEIGHBOURS=$CACHE/neighbours
 
 # cargo-pgrx links with this flag. All stages use it, so that they share what they compile.
 export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C link-arg=-Wl,--no-gc-sections"
+# Where `cargo pgrx init` has written, if the user ran it; ours is another one. Kept for the scripts that these start.
+export AUTH_EXT_USER_PGRX=${AUTH_EXT_USER_PGRX-${PGRX_HOME:-${HOME:-/nonexistent}/.pgrx}}
 export PGRX_HOME=$CACHE/pgrx
 export PATH=$CACHE/cargo/bin:$PATH
 
@@ -40,7 +42,30 @@ die() {
     exit 1
 }
 
+has_cargo_pgrx() { [[ $(cargo pgrx --version 2>/dev/null) == "cargo-pgrx $PGRX_VERSION" ]]; }
+
 known_major() { [[ " $MAJORS_KNOWN " == *" $1 "* ]]; }
+
+# The pg_config of the user's own server of a major: PG_CONFIG_<MAJOR>, or what `cargo pgrx init` knows. Nothing where
+# there is none.
+given_pg_config() {
+    local name=PG_CONFIG_$1 known
+    if [[ -n ${!name:-} ]]; then
+        command -v "${!name}" || die "$name: there is no ${!name}"
+        return
+    fi
+    known=$(sed -n "s/^pg$1 *= *\"\(.*\)\"\$/\1/p" "$AUTH_EXT_USER_PGRX/config.toml" 2>/dev/null) || true
+    [[ ! -x $known ]] || echo "$known"
+}
+
+# What pip is told for all that it fetches: a wheel, and of those only the files that tests/wheels names by their hashes.
+pip_install() {
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+        --only-binary=:all: --require-hashes "$@" </dev/null
+}
+
+# What a file of tests/wheels names: `name==version`, on one line.
+wheels_of() { sed -n 's/^\([A-Za-z0-9_-]*==[^ ]*\).*/\1/p' "$ROOT/tests/wheels/$1.txt" | paste -sd ' '; }
 
 # The cached server of a major; tests only ever run copies of it.
 cached_pg_config() { realpath "$CACHE/pg/$1/bin/pg_config"; }

@@ -21,7 +21,8 @@ test("the packed package installs into an empty project, and its first example r
   assert.ok(files.every(({ path }) => /^(dist\/|LICENSE$|README\.md$|package\.json$)/.test(path)), "nothing but what is used");
   writeFileSync(join(project, "package.json"), '{"type": "module", "private": true}');
   const { version } = JSON.parse(readFileSync(join(HERE, "node_modules/pg/package.json"), "utf8"));
-  await run("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", `./tarball/${filename}`, `pg@${version}`], { cwd: project });
+  const cache = process.env.AUTH_EXT_NPM ? ["--offline", "--cache", process.env.AUTH_EXT_NPM] : [];
+  await run("npm", ["install", ...cache, "--no-audit", "--no-fund", `./tarball/${filename}`, `pg@${version}`], { cwd: project });
 
   const server = await Server.start("package");
   t.after(() => server.stop());
@@ -35,11 +36,8 @@ test("the packed package installs into an empty project, and its first example r
   assert.equal(stdout, printed.replaceAll(/^ {4}/gm, ""));
 
   // Its types are there, and say what is wrong.
-  const typed = (text) => {
-    writeFileSync(join(project, "typed.ts"), text);
-    const flags = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "typed.ts"];
-    return run(join(HERE, "node_modules/.bin/tsc"), flags, { cwd: project });
-  };
-  await typed(program.replaceAll("process.env.DATABASE_URL", '""'));
-  await assert.rejects(typed('import { Refused } from "auth-ext"; new Refused("revoked").reason = "another";'), ({ stdout }) => /read-only/.test(stdout));
+  const wrong = '// @ts-expect-error\nnew Refused("revoked").reason = "another";\n';
+  writeFileSync(join(project, "typed.ts"), program.replaceAll("process.env.DATABASE_URL", '""') + wrong);
+  const flags = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2022", "typed.ts"];
+  await run(join(HERE, "node_modules/.bin/tsc"), flags, { cwd: project });
 });
