@@ -96,13 +96,7 @@ fn is_noted(issuer: &Issuer, name: &str, id: &str) -> bool {
 /// tokens last: the note stays as long as its keys do (see `operations/prune.rs`).
 pub fn end_session(issuer: &Issuer, iss: &str, sid: &str, reason: &str) -> bool {
     let name = trust::ended_sessions_of(&issuer.rules.issuer);
-    note(
-        &name,
-        &own_id(issuer, Some(iss), sid),
-        "",
-        reason,
-        UnixMicros(i64::MAX),
-    )
+    note(&name, &own_id(issuer, Some(iss), sid), "", reason, None)
 }
 
 /// Notes that an event was received; false when it was before. Kept until it would be too old, whatever the leeway is by then.
@@ -114,7 +108,7 @@ pub fn take_event(issuer: &Issuer, iss: &str, jti: &str, now: UnixMicros, event:
         &own_id(issuer, Some(iss), jti),
         "",
         event,
-        UnixMicros(until),
+        Some(UnixMicros(until)),
     )
 }
 
@@ -138,12 +132,12 @@ pub fn revoke(
         jti,
         user_id,
         reason,
-        UnixMicros(last.saturating_add(1_000_000)),
+        Some(UnixMicros(last.saturating_add(1_000_000))),
     )
 }
 
-/// Adds a row to `auth.revoked_tokens`, until the moment `until`. False when it was there: of concurrent callers exactly one gets true.
-fn note(issuer: &str, id: &str, user_id: &str, reason: &str, until: UnixMicros) -> bool {
+/// Adds a row to `auth.revoked_tokens`, to be kept until that moment, or without an end. False when it was there: of concurrent callers exactly one gets true.
+fn note(issuer: &str, id: &str, user_id: &str, reason: &str, until: Option<UnixMicros>) -> bool {
     let added = query(
         Sees::Transaction,
         "INSERT INTO auth.revoked_tokens (issuer, jti, user_id, reason, keep_until)
@@ -156,7 +150,7 @@ fn note(issuer: &str, id: &str, user_id: &str, reason: &str, until: UnixMicros) 
             text(reason),
             (
                 pg_sys::TIMESTAMPTZOID,
-                clock::to_timestamptz(until).into_datum(),
+                until.and_then(clock::to_timestamptz).into_datum(),
             ),
         ],
         |_| (),
