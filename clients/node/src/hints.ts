@@ -4,9 +4,9 @@ import type { Invalidation, Ties } from "./invalidation.js";
 
 /** Whose end is waited for. Of several, whichever comes first. */
 export interface Who {
-  readonly userId?: string;
-  readonly sessionId?: string;
-  readonly fingerprint?: string;
+  readonly userId?: string | null | undefined;
+  readonly sessionId?: string | null | undefined;
+  readonly fingerprint?: string | null | undefined;
 }
 
 interface Waiting {

@@ -8,7 +8,8 @@ import { Invalidation } from "./invalidation.js";
 export interface ListenerOptions {
   /** Milliseconds: nothing that changed longer ago is served from a cache, whatever fails. Default 10 seconds. */
   maxStaleness?: number;
-  /** Told why the connection was lost. The listener tries again by itself. */
+  /** Told why the connection was lost, or could not be made; default a warning of the process. The listener tries again by
+   *  itself. */
   onError?: (error: Error) => void;
 }
 
@@ -41,7 +42,7 @@ export class Listener {
 
   /** `connection` is as for `new pg.Client`. */
   constructor(connection: string | ClientConfig, options: ListenerOptions = {}) {
-    const { maxStaleness = 10_000, onError = () => {} } = options;
+    const { maxStaleness = 10_000, onError = warn } = options;
     this.invalidation = new Invalidation(maxStaleness);
     this.#hints = new Hints(this.invalidation);
     this.#config = typeof connection === "string" ? { connectionString: connection } : connection;
@@ -97,7 +98,8 @@ export class Listener {
       } catch (error) {
         // Not a cursor of this server's.
         if (sqlState(error) === NO_CURSOR) this.#cursor = undefined;
-        if (!this.#closed) this.#onError(error as Error);
+        // Later, so that what the callback throws does not end the listener.
+        if (!this.#closed) queueMicrotask(() => this.#onError(error as Error));
       }
       // At once, and only then the pause.
       this.invalidation.doubt();
@@ -185,6 +187,10 @@ export class Listener {
     });
     this.#wake = () => {};
   }
+}
+
+function warn(error: Error): void {
+  process.emitWarning(`${error.message}; it tries again`, "AuthExtListener");
 }
 
 /** False on a standby, which has no LISTEN: there the heartbeat alone tells of changes. */

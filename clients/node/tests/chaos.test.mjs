@@ -47,7 +47,7 @@ class Run {
   constructor(server, pool, chance) {
     Object.assign(this, { server, pool, chance });
     // Nothing but events and catching up evicts within this time.
-    this.listener = new Listener(pool.config, { maxStaleness: 300_000 });
+    this.listener = new Listener(pool.config, { maxStaleness: 300_000, onError: () => {} });
     this.cache = new TokenCache(this.listener, pool, { maxAge: 300_000 });
     this.keys = new ApiKeyCache(this.listener, pool, { maxAge: 300_000 });
   }

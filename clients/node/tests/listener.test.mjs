@@ -237,6 +237,14 @@ test("a listener that cannot connect answers nothing from the cache, and the dat
   await assert.rejects(tokens.verify(token), refused("session_version_mismatch"));
   await assert.rejects(deaf.sync(50), Unavailable);
   await until(() => errors.length > 2, "it tries again");
+  // Without a callback it says so aloud.
+  const warnings = [];
+  const warned = (warning) => warnings.push(warning);
+  process.on("warning", warned);
+  t.after(() => process.off("warning", warned));
+  const silent = new Listener({ ...pool.config, port: 1 });
+  await until(() => warnings.some(({ name }) => name === "AuthExtListener"), "a warning");
+  await silent.close();
 });
 
 test("a database that is away is unavailable, not a refusal", async (t) => {

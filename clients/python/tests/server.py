@@ -27,7 +27,7 @@ INSERT INTO users (id) SELECT generate_series(1, 60);
 
 
 class Server:
-    def __init__(self, name, **settings):
+    def __init__(self, name, standby_of=None, **settings):
         self.home = RUN / name
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir(parents=True)
@@ -35,7 +35,10 @@ class Server:
             self.user = os.environ.get("AUTH_EXT_OS_USER", "postgres")
             shutil.chown(self.home, self.user)
         self.port = 5432
-        self._run("initdb", "--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        if standby_of is None:
+            self._run("initdb", "--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        else:
+            self._run("pg_basebackup", "--pgdata=data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", f"--dbname={standby_of.conninfo()}")
         with (self.home / "data/postgresql.conf").open("a") as conf:
             conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.home}'\nfsync = off\nmax_connections = 200\n")
             conf.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
@@ -67,6 +70,9 @@ class Server:
             except subprocess.CalledProcessError:
                 if time.monotonic() > deadline:
                     raise
+
+    def promote(self):
+        self._run("pg_ctl", "promote", "--silent", "-w", "-D", "data")
 
     @property
     def socket(self):
