@@ -519,6 +519,18 @@ END;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
 
+-- What an identity provider says -------------------------------------------------------------------
+
+CREATE FUNCTION auth.receive_security_event(
+    token text,
+    OUT event text,
+    OUT user_id text,
+    OUT done boolean
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'receive_security_event_wrapper';
+COMMENT ON FUNCTION auth.receive_security_event(text) IS
+    'Takes a logout token (OpenID Connect Back-Channel Logout) or a security event token (RFC 8417; CAEP, RISC) of an issuer with security_events, and ends the sessions that it names. done: they were ended now, by this token.';
+
 -- Access ------------------------------------------------------------------------------------------
 
 -- As the extension's owner, since nobody else could grant. Whoever may call this can make anybody an administrator.

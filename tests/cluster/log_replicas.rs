@@ -128,6 +128,7 @@ fn on_a_subscriber_the_attached_table_makes_events_of_its_own_and_none_arrives_t
 }
 
 #[test]
+#[cfg_attr(without = "test_decoding", ignore = "no test_decoding")]
 fn with_logical_messages_a_slot_delivers_the_events_of_committed_transactions() {
     let cluster = Cluster::with_config(
         "messages",

@@ -55,6 +55,7 @@ mod secrecy;
 mod secrets_at_rest;
 mod secrets_in_plans;
 mod secrets_in_statements;
+mod security_events;
 mod session_standby;
 mod sessions;
 mod sessions_paths;

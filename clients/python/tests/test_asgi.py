@@ -15,12 +15,14 @@ class Cache:
         raise Unavailable("away") if secret == "away" else Refused("expired")
 
 
-def call(headers, scope=None, **options):
+def call(headers, scope=None, raises=None, **options):
     """What is sent, and the scope that the application saw."""
     sent, seen = [], []
 
     async def app(scope, receive, send):
         seen.append(scope)
+        if raises is not None:
+            raise raises
 
     async def receive():
         return {"type": "websocket.connect"}
@@ -81,3 +83,10 @@ def test_a_websocket_is_refused_before_it_is_accepted():
 def test_what_is_no_request_passes():
     _, (scope,) = call([], {"type": "lifespan"})
     assert scope["type"] == "lifespan"
+
+
+def test_a_token_that_ends_between_the_middleware_and_the_transaction_is_401_too():
+    sent, _ = call(header(b"Bearer good"), raises=Refused("session_ended"))
+    assert sent[0]["status"] == 401 and (b"www-authenticate", b'Bearer error="invalid_token"') in sent[0]["headers"]
+    sent, _ = call(header(b"Bearer good"), raises=Unavailable("away"))
+    assert sent[0]["status"] == 503

@@ -377,7 +377,10 @@ def test_the_transaction_helper_is_the_tokens_user_and_leaves_nothing(server, db
         with app.pool.connection() as conn:
             assert conn.execute("SELECT auth.user_id()").fetchone()[0] is None
         app.fill(token)
-        app.listener.hearing.closed = False
+        with pytest.raises(Unavailable), transaction(lambda: psycopg.connect("host=/nowhere"), token=token):
+            pytest.fail("there is nothing")
+        with pytest.raises(psycopg.errors.DivisionByZero), transaction(app.pool.connection, token=token) as conn:
+            conn.execute("SELECT 1 / 0")
         app.a.execute("SELECT auth.bump_session_version('1')")
         with pytest.raises(Refused, match="session_version_mismatch"), transaction(app.pool.connection, token=token):
             pytest.fail("it was let in")

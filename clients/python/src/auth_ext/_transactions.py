@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from ._asking import AsyncConnections, Connections, ask, ask_async
-from ._errors import translated
+from ._errors import AuthError, translated
 
 
 def _statement(token: str | None, api_key: str | None) -> tuple[str, tuple[str]]:
@@ -42,18 +42,26 @@ async def authenticate_async(conn: Any, *, token: str | None = None, api_key: st
         raise known from error
 
 
+def _known(error: Exception) -> Exception:
+    return (None if isinstance(error, AuthError) else translated(error)) or error
+
+
 @contextmanager
 def transaction(connections: Connections, *, token: str | None = None, api_key: str | None = None) -> Iterator[Any]:
     """A connection in a transaction that is the token's user's."""
-    with connections() as conn:
-        if hasattr(conn, "transaction"):
-            with conn.transaction():
-                authenticate(conn, token=token, api_key=api_key)
-                yield conn
-        else:
-            # SQLAlchemy: `engine.begin` has begun.
+    with ExitStack() as stack:
+        try:
+            conn = stack.enter_context(connections())
+            # SQLAlchemy's has begun: `engine.begin`.
+            if hasattr(conn, "transaction"):
+                stack.enter_context(conn.transaction())
             authenticate(conn, token=token, api_key=api_key)
-            yield conn
+        except Exception as error:
+            known = _known(error)
+            if known is error:
+                raise
+            raise known from error
+        yield conn
 
 
 @asynccontextmanager
@@ -61,11 +69,15 @@ async def async_transaction(
     connections: AsyncConnections, *, token: str | None = None, api_key: str | None = None
 ) -> AsyncIterator[Any]:
     """A connection in a transaction that is the token's user's."""
-    async with connections() as conn:
-        if hasattr(conn, "transaction"):
-            async with conn.transaction():
-                await authenticate_async(conn, token=token, api_key=api_key)
-                yield conn
-        else:
+    async with AsyncExitStack() as stack:
+        try:
+            conn = await stack.enter_async_context(connections())
+            if hasattr(conn, "transaction"):
+                await stack.enter_async_context(conn.transaction())
             await authenticate_async(conn, token=token, api_key=api_key)
-            yield conn
+        except Exception as error:
+            known = _known(error)
+            if known is error:
+                raise
+            raise known from error
+        yield conn

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ._asking import AsyncConnections
-from ._errors import Refused, Unavailable
+from ._errors import AuthError, Refused
 from ._identity import ApiKey, Identity
 from ._transactions import async_transaction
 
@@ -93,23 +93,36 @@ class AuthMiddleware:
             return
         # Nobody but this sets it.
         scope.pop(KEY, None)
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         try:
             auth = await self._verified(scope)
-        except _Ambiguous:
-            await _refuse(scope, receive, send, 400, {"error": "invalid_request"}, [])
-        except Refused as refused:
-            challenge = (b"www-authenticate", b'Bearer error="invalid_token"')
-            await _refuse(scope, receive, send, 401, self._body(refused.reason), [challenge])
-        except Unavailable:
-            await _refuse(scope, receive, send, 503, {"error": "temporarily_unavailable"}, [(b"retry-after", b"1")])
-        else:
             passes = self._anonymous(scope) if callable(self._anonymous) else self._anonymous
             if auth is None and not passes:
-                await _refuse(scope, receive, send, 401, {"error": "unauthorized"}, [(b"www-authenticate", b"Bearer")])
+                await _refuse(scope, send, 401, {"error": "unauthorized"}, [(b"www-authenticate", b"Bearer")])
                 return
             if auth is not None:
                 scope[KEY] = auth
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, answer)
+        except (_Ambiguous, AuthError) as error:
+            # Also the application's: the token may end between here and its transaction.
+            if started:
+                raise
+            await self._say(error, scope, send)
+
+    async def _say(self, error: Exception, scope: Scope, send: Send) -> None:
+        if isinstance(error, Refused):
+            challenge = (b"www-authenticate", b'Bearer error="invalid_token"')
+            await _refuse(scope, send, 401, self._body(error.reason), [challenge])
+        elif isinstance(error, AuthError):
+            await _refuse(scope, send, 503, {"error": "temporarily_unavailable"}, [(b"retry-after", b"1")])
+        else:
+            await _refuse(scope, send, 400, {"error": "invalid_request"}, [])
 
     async def _verified(self, scope: Scope) -> Auth | None:
         token, api_key = self._credentials(scope)
@@ -143,13 +156,12 @@ def _cache(cache: Verifies | Callable[[], Verifies]) -> Verifies:
 
 
 async def _refuse(
-    scope: Scope, receive: Receive, send: Send, status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]]
+    scope: Scope, send: Send, status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]]
 ) -> None:
     content = json.dumps(body).encode()
     headers = [*headers, (b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), (b"cache-control", b"no-store")]
     kind = "http.response"
     if scope["type"] == "websocket":
-        await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
             # The server answers 403.
             await send({"type": "websocket.close", "code": 1008})
