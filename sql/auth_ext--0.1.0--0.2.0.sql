@@ -116,7 +116,7 @@ FROM auth.signing_key_store AS k;
 COMMENT ON VIEW auth.signing_keys IS 'Keys without their secrets. status: active signs and verifies, verifying verifies until verify_until, retired does neither. has_secret: the private half or HMAC secret is here; no dump has it.';
 
 ALTER TABLE auth.revoked_tokens DROP CONSTRAINT revoked_tokens_issuer_fkey;
-COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more, also when their issuer is deleted or renamed. A jti over 1024 bytes is kept as its SHA-256.';
+COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more, also when their issuer is deleted or renamed. A jti over 1024 bytes is kept as its SHA-256. Under auth_ext:event and the issuer: events that were received. Under auth_ext:sid and the issuer: sessions that the issuer has ended.';
 ALTER TABLE auth.revoking_issuers DROP CONSTRAINT revoking_issuers_issuer_fkey;
 ALTER TABLE auth.sso_handoffs DROP CONSTRAINT sso_handoffs_issuer_fkey;
 
@@ -170,6 +170,9 @@ ALTER TABLE auth.issuers
     ADD COLUMN jwks_uri text CHECK (pg_catalog.octet_length(jwks_uri) <= 2048
                             AND jwks_uri ~* '^(https://([a-z0-9._-]+|[[][0-9a-f:.]+[]])|http://(localhost|127([.][0-9]{1,3}){3}|[[]::1[]]))(:[0-9]{1,5})?([/?][!-~]*)?$'
                             AND jwks_uri !~ '[#{}<>"^`|\\]'),
+    ADD COLUMN security_events boolean NOT NULL DEFAULT false,
+    ADD COLUMN event_audience text[] CHECK (pg_catalog.cardinality(event_audience) > 0 AND pg_catalog.array_position(event_audience, NULL) IS NULL
+                            AND '' <> ALL (event_audience)),
     ADD CONSTRAINT issuers_user_column_session_check CHECK (user_column IS NULL OR session_check <> 'none'),
     ADD CONSTRAINT issuers_identity_provider_session_check CHECK (identity_provider IS NULL OR session_check <> 'none'),
     ADD CONSTRAINT issuers_identity_provider_user_column CHECK (identity_provider IS NULL OR user_column IS NULL);
@@ -185,6 +188,8 @@ COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integ
 COMMENT ON COLUMN auth.issuers.identity_provider IS 'The provider under which the user claim is looked up in the attached identities table. NULL: it is not.';
 COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
 COMMENT ON COLUMN auth.issuers.jwks_uri IS 'Where the issuer''s JWKS is published: an https URL (http for loopback hosts), or the issuer''s own URL, when OpenID Connect Discovery is to find it. The server never fetches; see auth.jwks_sources and auth.refresh_jwks.';
+COMMENT ON COLUMN auth.issuers.security_events IS 'True: receive_security_event obeys this issuer.';
+COMMENT ON COLUMN auth.issuers.event_audience IS 'The aud of its logout and event tokens: the client id, say. NULL: audience.';
 
 -- Not dumped: a restored database fetches anew. Beside auth.issuers, so that a fetch which brings nothing new is no change of trust.
 CREATE TABLE auth.jwks_fetches (
@@ -795,6 +800,18 @@ END;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
 
+-- What an identity provider says -------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION auth.receive_security_event(
+    token text,
+    OUT event text,
+    OUT user_id text,
+    OUT done boolean
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'receive_security_event_wrapper';
+COMMENT ON FUNCTION auth.receive_security_event(text) IS
+    'Takes a logout token (OpenID Connect Back-Channel Logout) or a security event token (RFC 8417; CAEP, RISC) of an issuer with security_events, and ends the sessions that it names. done: they were ended now, by this token.';
+
 -- Access ------------------------------------------------------------------------------------------
 
 -- As the extension's owner, since nobody else could grant. Whoever may call this can make anybody an administrator.
@@ -900,11 +917,12 @@ CREATE OR REPLACE FUNCTION auth.health(
     OUT identities_table text,
     OUT identities_table_intact boolean,
     OUT jwks_oldest_age interval,
-    OUT jwks_never_fetched bigint
+    OUT jwks_never_fetched bigint,
+    OUT standby_staleness interval
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, how old a standby may be (NULL where nothing shows it), and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE OR REPLACE FUNCTION auth.statistics(
     OUT name text,

@@ -89,6 +89,9 @@ CREATE TABLE auth.issuers (
     jwks_uri                text CHECK (pg_catalog.octet_length(jwks_uri) <= 2048
                             AND jwks_uri ~* '^(https://([a-z0-9._-]+|[[][0-9a-f:.]+[]])|http://(localhost|127([.][0-9]{1,3}){3}|[[]::1[]]))(:[0-9]{1,5})?([/?][!-~]*)?$'
                             AND jwks_uri !~ '[#{}<>"^`|\\]'),
+    security_events         boolean NOT NULL DEFAULT false,
+    event_audience          text[] CHECK (pg_catalog.cardinality(event_audience) > 0 AND pg_catalog.array_position(event_audience, NULL) IS NULL
+                            AND '' <> ALL (event_audience)),
     CHECK (user_claim <> version_claim),
     CONSTRAINT issuers_user_claim_pointer CHECK (user_claim !~ '^/.*~([^01]|$)'),
     CONSTRAINT issuers_version_claim_pointer CHECK (version_claim !~ '^/.*~([^01]|$)'),
@@ -122,6 +125,8 @@ COMMENT ON COLUMN auth.issuers.numeric_subject IS 'True: sub may be a JSON integ
 COMMENT ON COLUMN auth.issuers.identity_provider IS 'The provider under which the user claim is looked up in the attached identities table. NULL: it is not.';
 COMMENT ON COLUMN auth.issuers.user_column IS 'The column of the users table in which the user claim is looked up, with a unique index on it alone. NULL: the id column.';
 COMMENT ON COLUMN auth.issuers.jwks_uri IS 'Where the issuer''s JWKS is published: an https URL (http for loopback hosts), or the issuer''s own URL, when OpenID Connect Discovery is to find it. The server never fetches; see auth.jwks_sources and auth.refresh_jwks.';
+COMMENT ON COLUMN auth.issuers.security_events IS 'True: receive_security_event obeys this issuer.';
+COMMENT ON COLUMN auth.issuers.event_audience IS 'The aud of its logout and event tokens: the client id, say. NULL: audience.';
 
 -- Dumped, so without secrets. No foreign key to auth.issuers: a restore loads the two in any order. Triggers make
 -- the keys follow their issuer.
@@ -263,7 +268,7 @@ CREATE TABLE auth.revoked_tokens (
     PRIMARY KEY (issuer, jti)
 );
 CREATE INDEX revoked_tokens_keep_until ON auth.revoked_tokens (keep_until);
-COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more, also when their issuer is deleted or renamed. A jti over 1024 bytes is kept as its SHA-256.';
+COMMENT ON TABLE auth.revoked_tokens IS 'Single tokens that were revoked, refreshed or, for SSO, exchanged. Kept until none of them could be verified or refreshed any more, also when their issuer is deleted or renamed. A jti over 1024 bytes is kept as its SHA-256. Under auth_ext:event and the issuer: events that were received. Under auth_ext:sid and the issuer: sessions that the issuer has ended.';
 
 -- Without a unique key: the first revocations of an issuer must not wait for one another, and a restore may
 -- bring the row twice. One or several say the same.

@@ -519,6 +519,18 @@ END;
 COMMENT ON FUNCTION auth.pre_request() IS
     'For PostgREST''s db-pre-request: authenticates the request''s bearer token, or refuses it with SQLSTATE PT401 (HTTP 401) and the reason code as DETAIL.';
 
+-- What an identity provider says -------------------------------------------------------------------
+
+CREATE FUNCTION auth.receive_security_event(
+    token text,
+    OUT event text,
+    OUT user_id text,
+    OUT done boolean
+) RETURNS record
+    LANGUAGE c AS 'MODULE_PATHNAME', 'receive_security_event_wrapper';
+COMMENT ON FUNCTION auth.receive_security_event(text) IS
+    'Takes a logout token (OpenID Connect Back-Channel Logout) or a security event token (RFC 8417; CAEP, RISC) of an issuer with security_events, and ends the sessions that it names. done: they were ended now, by this token.';
+
 -- Access ------------------------------------------------------------------------------------------
 
 -- As the extension's owner, since nobody else could grant. Whoever may call this can make anybody an administrator.
@@ -624,11 +636,12 @@ CREATE FUNCTION auth.health(
     OUT identities_table text,
     OUT identities_table_intact boolean,
     OUT jwks_oldest_age interval,
-    OUT jwks_never_fetched bigint
+    OUT jwks_never_fetched bigint,
+    OUT standby_staleness interval
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, how old a standby may be (NULL where nothing shows it), and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE FUNCTION auth.statistics(
     OUT name text,

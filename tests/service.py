@@ -2,6 +2,7 @@
 
 service.py rows             its users and API keys, as its tables hold them
 service.py sign             a token of the claims on standard input
+service.py event            a token of these {"claims"} and {"headers"}, null taking out what the library would put there
 service.py decode           the claims of the token on standard input, or the name of the exception
 service.py hash             the bcrypt hash of the text {"plain"} at a cost of {"rounds"}
 service.py matches          does the stored hash {"hash"} hold for the text {"plain"}?
@@ -127,6 +128,8 @@ def main(command, *arguments):
     given = json.load(sys.stdin)
     if command == "sign":
         return jwt.encode(given, SECRET, algorithm="HS256")
+    if command == "event":
+        return jwt.encode(given["claims"], SECRET, algorithm="HS256", headers=given["headers"])
     if command == "decode":
         return decode(given)
     if command == "hash":

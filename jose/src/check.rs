@@ -163,14 +163,7 @@ impl Verified<'_> {
         let mut claims = self.read(rules)?;
         let issuer = self.issuer(rules)?;
         let audience = self.audience(rules)?;
-
-        let is_named = match (&rules.template, &issuer) {
-            (Some(template), Some(issuer)) => template.names(issuer, self.payload()),
-            _ => issuer.as_deref().unwrap_or_default() == rules.issuer,
-        };
-        if !is_named {
-            return Err(Refusal::WrongIssuer.of("iss"));
-        }
+        self.judge_issuer(rules, issuer.as_deref())?;
         claims.issuer = issuer.filter(|_| rules.template.is_some());
         match audience {
             None if !rules.audience.is_empty() => {
@@ -234,6 +227,25 @@ impl Verified<'_> {
                 .claim("sid", |value| value.string())
                 .map_err(|refused| refused.reason),
         })
+    }
+
+    /// `iss`, which is the rules' own.
+    pub(crate) fn judged_issuer(&self, rules: &Rules) -> Result<Option<Cow<'_, str>>, Refused> {
+        let issuer = self.issuer(rules)?;
+        self.judge_issuer(rules, issuer.as_deref())?;
+        Ok(issuer)
+    }
+
+    fn judge_issuer(&self, rules: &Rules, issuer: Option<&str>) -> Result<(), Refused> {
+        let is_named = match (&rules.template, issuer) {
+            (Some(template), Some(issuer)) => template.names(issuer, self.payload()),
+            _ => issuer.unwrap_or_default() == rules.issuer,
+        };
+        if is_named {
+            Ok(())
+        } else {
+            Err(Refusal::WrongIssuer.of("iss"))
+        }
     }
 
     /// `iss`: absent exactly where the rules have none.

@@ -38,6 +38,10 @@ pub struct Rules {
     pub not_before: Option<UnixMicros>,
     /// What the caller compares the token with afterwards.
     pub session_check: SessionCheck,
+    /// Whether logout and security event tokens are obeyed.
+    pub security_events: bool,
+    /// The `aud` of those, one of which they must have; `None` is `audience`.
+    pub event_audience: Option<Vec<String>>,
 }
 
 impl Rules {
@@ -60,6 +64,8 @@ impl Rules {
             leeway_micros: 0,
             not_before: None,
             session_check: SessionCheck::Version,
+            security_events: false,
+            event_audience: None,
         }
     }
 }

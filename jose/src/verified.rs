@@ -23,12 +23,9 @@ pub struct Verified<'t> {
 /// As [`Verified::check`]; [`Refusal::Malformed`] for a payload that is no strict JSON object.
 pub fn judge_payload(payload_json: &str, typ: &str, rules: &Rules) -> Result<(), Refused> {
     let content = Content::of_payload(payload_json, typ).ok_or(Refusal::Malformed)?;
-    let unsigned = Verified {
-        content,
-        kid: String::new(),
-        key_until: None,
-    };
-    unsigned.judge(rules, Purpose::Access).map(drop)
+    Verified::of_content(content)
+        .judge(rules, Purpose::Access)
+        .map(drop)
 }
 
 impl<'t> Verified<'t> {
@@ -37,6 +34,15 @@ impl<'t> Verified<'t> {
             content,
             kid: signer.kid.clone(),
             key_until: signer.until,
+        }
+    }
+
+    /// Of what nobody has signed, to be judged before that.
+    pub(crate) fn of_content(content: Content<'t>) -> Self {
+        Self {
+            content,
+            kid: String::new(),
+            key_until: None,
         }
     }
 

@@ -237,14 +237,17 @@ fn session_version(user_id: &str) -> Option<i64> {
     })
 }
 
+/// Ends all sessions of a user: the version that is the user's now.
+pub fn end_sessions(user_id: &str, reason: &str) -> Result<i64> {
+    let attached = current();
+    let users = attached.users()?;
+    triggers::with_reason(Reason::new(reason), || users.bump(user_id))
+}
+
 #[pg_extern(sql = false)]
 fn bump_session_version(user_id: Option<&str>, reason: Option<&str>) -> i64 {
     sql(|| {
         let user_id = user_id.ok_or(jose::Refusal::UnknownUser)?;
-        let attached = current();
-        let users = attached.users()?;
-        triggers::with_reason(Reason::new(reason.unwrap_or("logout_everywhere")), || {
-            users.bump(user_id)
-        })
+        end_sessions(user_id, reason.unwrap_or("logout_everywhere"))
     })
 }

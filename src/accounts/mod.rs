@@ -10,5 +10,6 @@ mod triggers;
 mod users;
 
 pub use binding::current;
+pub use functions::end_sessions;
 pub use history::{bumped_at, settle_bulk};
 pub use users::{Account, Users};

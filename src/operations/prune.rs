@@ -72,8 +72,39 @@ pub fn prune(budget: Duration) -> Pruned {
     for over in &OVER {
         over.remove(now, &mut pruned, &|| began.elapsed() > budget);
     }
+    prune_ended_sessions(&mut pruned);
     prune_log(now, &mut pruned, &|| began.elapsed() > budget);
     pruned
+}
+
+/// Sessions that their issuer ended by a `sid`: once no key can verify any more that was there when it did. A key of a JWKS that is
+/// gone may come back with another one, for a month.
+fn prune_ended_sessions(pruned: &mut Pruned) {
+    // Missing before the extension is updated, as are the sessions.
+    if catalog::auth_relation(c"jwks_fetches") == pg_sys::InvalidOid {
+        return;
+    }
+    let removed = query(
+        Sees::Transaction,
+        "WITH removed AS (
+             DELETE FROM auth.revoked_tokens WHERE ctid = ANY (ARRAY(
+                 SELECT r.ctid FROM auth.revoked_tokens AS r
+                 WHERE r.keep_until = 'infinity' AND starts_with(r.issuer, 'auth_ext:sid ')
+                   AND r.revoked_at < clock_timestamp() - interval '30 days'
+                   AND NOT EXISTS (
+                       SELECT FROM auth.signing_key_store AS k
+                       WHERE k.issuer = substr(r.issuer, length('auth_ext:sid ') + 1) AND k.created_at <= r.revoked_at
+                         AND (k.verify_until IS NULL
+                              OR k.verify_until > clock_timestamp() - interval '30 days' AND NOT k.retired
+                              OR k.verify_until > clock_timestamp()))
+                 LIMIT 50000 FOR UPDATE SKIP LOCKED))
+             RETURNING true
+         )
+         SELECT count(*) FROM removed",
+        &[],
+        |row| row.required::<i64>(1),
+    );
+    pruned.removed = pruned.removed.saturating_add(removed.into_iter().sum());
 }
 
 type Argument = (pg_sys::Oid, Option<pg_sys::Datum>);

@@ -7,6 +7,7 @@ mod login;
 mod refresh;
 mod report;
 mod revocation;
+mod security_event;
 mod session;
 mod sso;
 mod standing;

@@ -53,6 +53,16 @@ fn account_of(issuer: &Issuer, users: &Users, claim: &str) -> Result<Option<Acco
     }
 }
 
+/// The id of the user whom a user claim of the issuer's tokens names now, if there is one and the issuer's tokens are of users here.
+pub fn known_user(issuer: &Issuer, claim: &str) -> Result<Option<String>> {
+    if issuer.rules.session_check == SessionCheck::None {
+        return Ok(None);
+    }
+    let attached = accounts::current();
+    let account = account_of(issuer, attached.users()?, claim)?;
+    Ok(account.map(|account| account.id))
+}
+
 /// What tells the link of the token's account to its user, as it is now, from links of before; None where the user claim names no
 /// account.
 pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {

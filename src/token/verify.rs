@@ -73,6 +73,7 @@ impl Signed<'_> {
 /// open. Each is asked by itself.
 pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> Result<Session> {
     revocation::refuse_revoked(issuer, claims)?;
+    revocation::refuse_ended_session(issuer, claims)?;
     let mut session = session::verify(issuer, claims)?;
     // Nobody has no sessions.
     if let Some(user_id) = session.user_id.as_deref().or(claims.user.as_deref()) {

@@ -52,6 +52,8 @@ pub struct Issuer {
     pub revokes: bool,
     /// The way to a revocation without a plan.
     pub revocations: Option<Rc<Probe>>,
+    /// Has it ended a session by its `sid`? If not, none is looked up.
+    pub ends_sessions: bool,
     /// The keys that verify its tokens. See [`Issuer::verify`].
     pub keys: KeySet,
     held: Vec<HeldKey>,
@@ -189,6 +191,7 @@ impl Trust {
                 Some(template) => revoking.iter().any(|revoking| template.can_name(revoking)),
                 None => revoking.contains(&name),
             };
+            issuer.ends_sessions = revoking.contains(&ended_sessions_of(&name));
             issuer.revocations.clone_from(&revocations);
             let IssuerKeys { usable, held } = keys.remove(&name).unwrap_or_default();
             issuer.keys = KeySet::new(usable);
@@ -247,6 +250,11 @@ impl Issuer {
     }
 }
 
+/// As what `auth.revoked_tokens` names the issuer where the second half of the key is a `sid` that the issuer has ended.
+pub fn ended_sessions_of(issuer: &str) -> String {
+    format!("auth_ext:sid {issuer}")
+}
+
 /// A row of `auth.issuers`. None, and so nobody's issuer, where a claim is named as the table's constraints do not allow it.
 fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
     // The table takes no interval that would be out of range.
@@ -280,6 +288,8 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
             "issued_at" => SessionCheck::IssuedAt,
             _ => SessionCheck::Version,
         },
+        security_events: row.get(c"security_events").unwrap_or(false),
+        event_audience: row.get(c"event_audience"),
         ..Rules::new(row.required(c"issuer"), row.required(c"audience"))
     };
     let column = row.get(c"user_column").map(UserKey::Column);
@@ -296,6 +306,7 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
         sessions: None,
         revokes: false,
         revocations: None,
+        ends_sessions: false,
         keys: KeySet::default(),
         held: Vec::new(),
         active: OnceCell::new(),

@@ -12,7 +12,7 @@ mod store;
 mod stored;
 mod template;
 
-pub use cache::{Issuer, Trust, UserKey, current, still_holds};
+pub use cache::{Issuer, Trust, UserKey, current, ended_sessions_of, still_holds};
 pub use stored::ActiveKey;
 
 use pgrx::prelude::*;

@@ -58,6 +58,10 @@ const CALLS: &[(&str, &str)] = &[
         "jwks",
         "(SELECT count(*) FROM auth.import_jwks(({jwks})::jsonb, 'other'))",
     ),
+    (
+        "jwks_fetched",
+        "(SELECT count(*) FROM auth.refresh_jwks('other', ({jwks})::jsonb))",
+    ),
     ("activated", "auth.activate_signing_key('imported')"),
     (
         "token",
@@ -80,6 +84,7 @@ const CALLS: &[(&str, &str)] = &[
         "set_config('request.headers', json_build_object('authorization', 'Bearer ' || {token})::text, false) IS NULL",
     ),
     ("request", "auth.pre_request()"),
+    ("told", "auth.receive_security_event({token})"),
     ("logged_out", "auth.logout()"),
     ("refreshed", "auth.refresh_jwt({token}, '{\"a\":1}')"),
     ("refreshed_again", "auth.refresh_jwt({token})"),
@@ -337,7 +342,7 @@ fn no_function_lets_postgresql_print_what_is_secret() {
         sweep.quiet.run("CREATE EXTENSION pg_stat_statements");
     }
     sweep.quiet.run(
-        "INSERT INTO auth.issuers (issuer, audience) VALUES ('other', '{a}');
+        "INSERT INTO auth.issuers (issuer, audience, jwks_uri) VALUES ('other', '{a}', 'https://other.example');
          CREATE TABLE keys (id text PRIMARY KEY, user_id bigint, name text, key_hash text, prefix text);
          SELECT auth.attach_api_keys('keys');
          CREATE FUNCTION lose_secrets() RETURNS SETOF int LANGUAGE sql AS 'DELETE FROM auth.signing_secrets RETURNING 1';

@@ -21,6 +21,7 @@ def test_the_wheel_installs_into_an_empty_environment_and_the_readmes_first_exam
     subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", built, copy], check=True, capture_output=True)
     (wheel,) = built.glob("auth_ext-*-py3-none-any.whl")
     names = zipfile.ZipFile(wheel).namelist()
+    assert [name for name in names if name.endswith("LICENSE")]
     assert "auth_ext/py.typed" in names and not [name for name in names if "test" in name]
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     python = str(venv / "bin/python")

@@ -19,6 +19,8 @@ mod rules;
 mod sqlx_pool;
 mod store;
 mod token;
+#[cfg(feature = "tower")]
+mod tower;
 
 pub use api_key::{ApiKey, ApiKeyCache, ApiKeyRow, fingerprint};
 pub use cache::{CacheOptions, CacheStats};
@@ -33,3 +35,5 @@ pub use postgres::{Postgres, PostgresSession};
 #[cfg(feature = "sqlx")]
 pub use sqlx_pool::SqlxSession;
 pub use token::{Identity, TokenCache, TokenRow};
+#[cfg(feature = "tower")]
+pub use tower::{AuthLayer, AuthService, Caller, Rejection};

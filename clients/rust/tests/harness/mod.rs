@@ -44,7 +44,7 @@ pub struct Server {
 impl Server {
     /// A fresh cluster, with the library preloaded, and an application's database `app`.
     pub async fn start(name: &str) -> Self {
-        let home = PathBuf::from(env("AUTH_EXT_RUN")).join(name);
+        let home = PathBuf::from(env("AUTH_EXT_RUN")).join("rust").join(name);
         std::fs::create_dir_all(&home).expect("the run folder");
         if let Some((uid, gid)) = os_user() {
             chown(&home, Some(uid), Some(gid)).expect("chown");
