@@ -917,11 +917,12 @@ CREATE OR REPLACE FUNCTION auth.health(
     OUT identities_table text,
     OUT identities_table_intact boolean,
     OUT jwks_oldest_age interval,
-    OUT jwks_never_fetched bigint
+    OUT jwks_never_fetched bigint,
+    OUT standby_staleness interval
 ) RETURNS record
     LANGUAGE c AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION auth.health() IS
-    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
+    'One row for monitoring: notifications, relay, log, attached tables, keys, what a restore left out, how old a standby may be (NULL where nothing shows it), and the age of the oldest JWKS that refreshes itself. Events are counted up to 100,000, those that wait for the relay up to 10,000.';
 
 CREATE OR REPLACE FUNCTION auth.statistics(
     OUT name text,

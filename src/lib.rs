@@ -16,6 +16,7 @@
 //! | [`attach`] | binding an application's table: columns, triggers, ids |
 //! | [`trust`] | issuers and signing keys: tables, functions, the per-backend cache |
 //! | [`invalidation`] | events, collected in a transaction, logged and sent when it commits; the log and its cursor |
+//! | [`staleness`] | how old a standby may be, and is |
 //! | [`statistics`] | what is counted for the operator, in shared memory |
 //! | [`settings`] | every `auth_ext.*` parameter |
 //! | [`pg`] | small safe wrappers around what PostgreSQL offers in C: all unsafe code |
@@ -36,6 +37,7 @@ mod pg;
 mod relay;
 mod session;
 mod settings;
+mod staleness;
 mod statistics;
 #[cfg(feature = "pg_test")]
 mod tests;

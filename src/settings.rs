@@ -38,6 +38,8 @@ static LOG_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(60 * 60);
 static PRUNE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10 * 60);
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOGICAL_MESSAGES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static MAX_STANDBY_STALENESS: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static STANDBY_HEARTBEAT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static LOGIN_SUPERUSERS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SYNCHRONOUS_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
 
@@ -115,6 +117,24 @@ pub fn init() {
         &SYNCHRONOUS_COMMIT,
         GucContext::Suset,
         GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"auth_ext.max_standby_staleness",
+        c"How far a standby may be behind its primary and still verify.",
+        c"-1: however far. Otherwise it has to show that all is replayed that was committed that long ago, or refuses as stale_standby.",
+        &MAX_STANDBY_STALENESS,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MS,
+    );
+    guc::define_int_of_the_server(
+        c"auth_ext.standby_heartbeat",
+        c"How often the primary writes a commit, by which standbys know how old they are.",
+        c"0: never. Each takes a transaction id.",
+        &STANDBY_HEARTBEAT,
+        0..=i32::MAX,
+        GucFlags::UNIT_MS,
     );
     GucRegistry::define_bool_guc(
         c"auth_ext.login_superusers",
@@ -216,6 +236,20 @@ pub fn logical_messages() -> bool {
 /// `auth_ext.synchronous_commit`.
 pub fn commits_synchronously() -> bool {
     SYNCHRONOUS_COMMIT.get()
+}
+
+/// `auth_ext.max_standby_staleness`, in microseconds; None: standbys may be however far behind.
+pub fn max_standby_staleness() -> Option<u64> {
+    let milliseconds = u64::try_from(MAX_STANDBY_STALENESS.get()).ok()?;
+    Some(milliseconds.saturating_mul(1000))
+}
+
+/// `auth_ext.standby_heartbeat`; None: never.
+pub fn standby_heartbeat() -> Option<Duration> {
+    let milliseconds = u64::try_from(STANDBY_HEARTBEAT.get())
+        .ok()
+        .filter(|milliseconds| *milliseconds > 0)?;
+    Some(Duration::from_millis(milliseconds))
 }
 
 /// `auth_ext.login_superusers`.

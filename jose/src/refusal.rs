@@ -64,11 +64,13 @@ pub enum Refusal {
     UnknownSession,
     /// The login is not as recent as was asked for.
     NotRecent,
+    /// A standby cannot show that it is near enough to its primary.
+    StaleStandby,
 }
 
 impl Refusal {
     /// Every refusal, in the contract's order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnsupportedAlgorithm,
@@ -96,6 +98,7 @@ impl Refusal {
         Self::SessionEnded,
         Self::UnknownSession,
         Self::NotRecent,
+        Self::StaleStandby,
     ];
 
     /// The contract's reason code, for DETAIL and for `check_jwt`'s `reason` column.
@@ -154,6 +157,10 @@ impl Refusal {
             Self::SessionEnded => ("session_ended", "the session has ended"),
             Self::UnknownSession => ("unknown_session", "the session does not exist"),
             Self::NotRecent => ("not_recent", "the login is not recent"),
+            Self::StaleStandby => (
+                "stale_standby",
+                "the standby cannot show that it is near enough to its primary",
+            ),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::pg::boundary::sql;
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Sees, query, text};
 use crate::pg::{catalog, clock};
+use crate::staleness;
 
 const HOUR: i64 = 3_600 * 1_000_000;
 
@@ -134,6 +135,7 @@ pub fn end_of_all() {
 
 /// Who could consume the token now: an active user's, unused, in time and of that purpose.
 fn holder(token: &str, purpose: &str) -> Result<Option<String>> {
+    staleness::refuse(clock::now())?;
     let user_id = query(
         Sees::Latest,
         "SELECT user_id FROM auth.one_time_tokens

@@ -79,12 +79,13 @@ fn check_api_key(key: Option<&str>) -> OneRow {
     sql(|| {
         let attached = current();
         let keys = attached.api_keys()?;
+        let now = clock::now();
         let found = refused(
             key.ok_or(Error::from(Refusal::UnknownApiKey))
-                .and_then(|key| find(keys, key)),
+                .and_then(|key| find(keys, key, now)),
         )?;
         let reason = match &found {
-            Ok(found) => refused(check(&found.row, clock::now()))?.err(),
+            Ok(found) => refused(check(&found.row, now))?.err(),
             Err(refusal) => Some(*refusal),
         };
         // It answers; the refusal counts all the same.

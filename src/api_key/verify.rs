@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::pg::acting;
 use crate::pg::transaction;
 use crate::settings;
+use crate::staleness;
 
 /// How many characters of a key its row keeps in the open.
 pub const PREFIX_LENGTH: usize = 8;
@@ -56,7 +57,7 @@ impl Found {
 
 /// Finds a key that holds, and writes its use down where that is possible.
 pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
-    let found = find(keys, key)?;
+    let found = find(keys, key, now)?;
     check(&found.row, now)?;
     if transaction::may_note_a_use() && !keys.can_defer_triggers {
         keys.touch(&found.row.id, &found.fingerprint);
@@ -84,7 +85,8 @@ pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<F
 }
 
 /// Finds a key: by one index probe, or, for rows without a fingerprint, by its prefix and hash.
-pub fn find(keys: &ApiKeys, key: &str) -> Result<Found> {
+pub fn find(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
+    staleness::refuse(now)?;
     if key.is_empty() || key.len() > settings::max_token_size() {
         return Err(Refusal::UnknownApiKey.into());
     }

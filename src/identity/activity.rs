@@ -11,6 +11,7 @@ use crate::pg::carrier::Scope;
 use crate::pg::slots::{self, Entry};
 use crate::pg::{clock, preload};
 use crate::settings::{self, WhenEnded};
+use crate::staleness;
 use crate::token::Standing;
 
 /// What is listed of a transaction without an identity, which hides the session's.
@@ -156,6 +157,11 @@ fn entries() -> Result<Vec<(Entry, i64, Listed)>> {
 
 /// Who is authenticated on which connection of this database.
 pub fn active() -> Result<Vec<Active>> {
+    let entries = entries()?;
+    // Hidden where they are asked for; `end_connections` ends them all the same.
+    if staleness::refuse(clock::now()).is_err() {
+        return Ok(Vec::new());
+    }
     let row = |(entry, since, listed): (Entry, i64, Listed)| {
         let (issuer, token_id, session_id) = match listed.by {
             By::Token(token) => (
@@ -183,7 +189,7 @@ pub fn active() -> Result<Vec<Active>> {
             expires_at: (listed.expires_at).and_then(|end| clock::to_timestamptz(UnixMicros(end))),
         }
     };
-    Ok(entries()?.into_iter().map(row).collect())
+    Ok(entries.into_iter().map(row).collect())
 }
 
 /// Refuses what is too long to be listed, where others must be able to tell that it has ended.

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
+use crate::staleness;
 use crate::token::{self, Holder, Standing, VerifiedToken};
 
 /// A token or an API key.
@@ -93,6 +94,7 @@ impl Credential {
 
     /// Would it be verified again, now?
     pub fn verify_again(&self, now: UnixMicros) -> Result<()> {
+        staleness::refuse(now)?;
         match self {
             Self::Token {
                 text,

@@ -9,9 +9,10 @@ use super::health::health_now;
 use super::prune;
 use crate::pg::boundary::sql;
 use crate::pg::one_row::OneRow;
-use crate::pg::wal;
+use crate::pg::{clock, wal};
 use crate::relay;
 use crate::settings;
+use crate::staleness;
 use crate::statistics;
 use crate::token;
 
@@ -51,7 +52,11 @@ fn health() -> OneRow {
             .with(c"identities_table", tables.identities_table)
             .with(c"identities_table_intact", health.identities_intact)
             .with(c"jwks_oldest_age", tables.jwks_oldest_age)
-            .with(c"jwks_never_fetched", tables.jwks_never_fetched))
+            .with(c"jwks_never_fetched", tables.jwks_never_fetched)
+            .with(
+                c"standby_staleness",
+                staleness::age(clock::now()).map(Interval::from_micros),
+            ))
     })
 }
 

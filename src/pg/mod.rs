@@ -39,6 +39,7 @@ pub mod scan;
 pub mod shared;
 pub mod slots;
 pub mod snapshot;
+pub mod standby;
 pub mod transaction;
 pub mod trigger_row;
 pub mod wal;

@@ -11,6 +11,12 @@ pub fn has_written() -> bool {
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
+/// Gives the running transaction an id, so that its end is written to the log with its time, whatever else it does.
+pub fn take_id() {
+    // SAFETY: inside of a transaction, which is not parallel and on no standby.
+    unsafe { pg_sys::GetCurrentTransactionId() };
+}
+
 /// The commit waits until it is on disk, and on the standbys that are waited for, whatever `synchronous_commit` says.
 pub fn commit_synchronously() {
     // SAFETY: sets a variable of the running transaction.

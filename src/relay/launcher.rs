@@ -12,7 +12,7 @@ use pgrx::bgworkers::{
 use pgrx::prelude::*;
 
 use crate::error;
-use crate::pg::{background, process, registry, slots};
+use crate::pg::{background, process, registry, slots, transaction, wal};
 use crate::settings;
 
 /// A backstop: who wants a worker, or has lost one, wakes the launcher.
@@ -35,11 +35,13 @@ pub fn run() {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     // To no database: the shared catalogs are enough.
     BackgroundWorker::connect_worker_to_spi_by_oid(None, None);
+    process::prepare_to_write();
     registry::enter_launcher();
     // What was committed before a crash or a restart waits there; a worker without work goes away.
     want_all();
     let mut launcher = Launcher {
         visited: Instant::now(),
+        beaten: None,
         started: HashMap::new(),
         complained: false,
     };
@@ -65,6 +67,8 @@ fn databases() -> HashMap<pg_sys::Oid, String> {
 struct Launcher {
     /// When a worker was last sent to every database.
     visited: Instant,
+    /// When the last heartbeat was written.
+    beaten: Option<Instant>,
     started: HashMap<pg_sys::Oid, DynamicBackgroundWorker>,
     /// The log says already that there is no room for a worker.
     complained: bool,
@@ -73,6 +77,7 @@ struct Launcher {
 impl Launcher {
     /// Starts what may be started now; until when to wait at most.
     fn start_workers(&mut self) -> Duration {
+        let mut wait = self.beat().unwrap_or(SWEEP).min(SWEEP);
         self.note_ended();
         if registry::overflow() {
             want_all();
@@ -83,7 +88,6 @@ impl Launcher {
             .for_each(|database| {
                 registry::add(database);
             });
-        let mut wait = SWEEP;
         if let Some(interval) = settings::prune_interval() {
             let elapsed = self.visited.elapsed();
             if elapsed >= interval {
@@ -118,6 +122,21 @@ impl Launcher {
         }
         registry::let_others_wait(others_wait);
         wait
+    }
+
+    /// Writes a commit for the standbys when it is time (see `auth_ext.standby_heartbeat`); until when to wait for the next.
+    fn beat(&mut self) -> Option<Duration> {
+        let interval = settings::standby_heartbeat()?;
+        let due = |beaten: Option<Instant>| {
+            beaten.map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()))
+        };
+        if due(self.beaten).is_zero() {
+            self.beaten = Some(Instant::now());
+            BackgroundWorker::transaction(AssertUnwindSafe(transaction::take_id));
+            // Nobody waits for this commit, and the standbys get what is on disk.
+            wal::flush();
+        }
+        Some(due(self.beaten).max(Duration::from_millis(1)))
     }
 
     /// Forgets the workers that have ended.

@@ -11,6 +11,7 @@ use crate::accounts;
 use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::json::JsonText;
+use crate::staleness;
 
 /// The columns of `check_jwt`, in order. What the token says is filled in once its signature holds.
 #[derive(Default)]
@@ -31,7 +32,7 @@ pub struct Report {
 ///
 /// `device_hash` is the hash of the device that presents the token, where the caller told it.
 pub fn report(text: &str, device_hash: Option<&str>, now: UnixMicros) -> Result<Report> {
-    match verify_signature(text, now) {
+    match staleness::refuse(now).and_then(|()| verify_signature(text, now)) {
         Ok(signed) => said(&signed, device_hash, now),
         Err(Error::Refused(refused)) => Ok(Report {
             reason: Some(refused.reason),

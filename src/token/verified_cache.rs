@@ -18,6 +18,7 @@ use crate::pg::json::Jsonb;
 use crate::pg::local::process_local;
 use crate::pg::snapshot::{self, Moment};
 use crate::settings;
+use crate::staleness;
 use crate::statistics::{self, Count};
 use crate::trust::{self, Issuer, Trust, UserKey};
 
@@ -70,6 +71,7 @@ process_local! {
 
 /// Steps 1 and 2, the signature and the claims, unless this backend has seen the token before.
 pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
+    staleness::refuse(now)?;
     if text.len() > settings::max_token_size() {
         return Err(Refusal::TooLarge.into());
     }

@@ -61,6 +61,7 @@ mod sessions;
 mod sessions_paths;
 mod sessions_reborn;
 mod sso;
+mod staleness;
 mod standby;
 mod statistics;
 mod trust;

@@ -1,0 +1,121 @@
+//! What a standby can show of its age: from the shared memory of recovery and of the walreceiver.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use jose::UnixMicros;
+use pgrx::prelude::*;
+
+use super::clock;
+
+/// The latest moment, by the primary's clock, of which it is shown that all that the primary had committed by then is replayed here.
+///
+/// Two things show it, and the later counts:
+///
+/// * a commit record that is replayed. Its time is taken before it is written, so that what was in the log by then is before it;
+/// * a message of the primary's that says where its log ends, when all up to there is replayed. A message of another standby does not
+///   count: it says where that one's log ends.
+pub fn shown_until() -> Option<UnixMicros> {
+    // The message comes first: what is read after it is at least as far.
+    let told = told();
+    let mut timeline = 0;
+    // SAFETY: both read shared memory, under the lock that PostgreSQL has for it.
+    let (replayed, committed) = unsafe {
+        (
+            pg_sys::GetXLogReplayRecPtr(&mut timeline),
+            pg_sys::GetLatestXTime(),
+        )
+    };
+    let by_message = told.filter(|told| told.end <= replayed).map(|told| told.at);
+    let by_commit = (committed != 0).then(|| clock::from_pg(committed));
+    by_message.max(by_commit)
+}
+
+/// What the primary said last.
+struct Told {
+    /// Where its log ended.
+    end: pg_sys::XLogRecPtr,
+    at: UnixMicros,
+}
+
+/// None without a message of this connection, and where its other end may be a standby.
+fn told() -> Option<Told> {
+    // SAFETY: set when the server starts, and not changed. The fields are read under the lock under which the walreceiver writes them;
+    // nothing in between can fail or be interrupted.
+    let (shown, sent, received, end, conninfo) = unsafe {
+        let walreceiver = pg_sys::WalRcv;
+        if walreceiver.is_null() {
+            return None;
+        }
+        let _locked = SpinLock::acquire(&raw mut (*walreceiver).mutex);
+        (
+            (*walreceiver).ready_to_display,
+            (*walreceiver).lastMsgSendTime,
+            (*walreceiver).lastMsgReceiptTime,
+            (*walreceiver).latestWalEnd,
+            (*walreceiver).conninfo,
+        )
+    };
+    // A walreceiver that begins sets both times to its own start, before it is connected and whether or not it ever will be
+    // (WalReceiverMain), and leaves the end of the log as it was.
+    if !shown || sent == received || end == 0 || !names_a_primary(&conninfo) {
+        return None;
+    }
+    Some(Told {
+        end,
+        // The message may have waited on its way; and the primary's clock may be ahead.
+        at: clock::from_pg(sent.min(received)),
+    })
+}
+
+/// Is the other end of the connection a primary for sure? libpq has asked it, where the connection string says so; a server does not become
+/// a standby without ending its connections.
+fn names_a_primary(conninfo: &[core::ffi::c_char]) -> bool {
+    let bytes: Vec<u8> = (conninfo.iter())
+        .map(|byte| byte.cast_unsigned())
+        .take_while(|byte| *byte != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes)
+        .split_ascii_whitespace()
+        .any(|option| {
+            matches!(
+                option,
+                "target_session_attrs=primary" | "target_session_attrs=read-write"
+            )
+        })
+}
+
+/// PostgreSQL's spinlock (s_lock.h), held until it is dropped.
+struct SpinLock(*mut pg_sys::slock_t);
+
+impl SpinLock {
+    /// # Safety
+    /// The lock is one of PostgreSQL's, in shared memory. Until it is dropped nothing may fail, wait, or check for interrupts.
+    unsafe fn acquire(lock: *mut pg_sys::slock_t) -> Self {
+        // SAFETY: as TAS() of s_lock.h does: an atomic exchange of a byte, or of an int on other machines; 0 is free. Only atomics are used
+        // for it, here and there.
+        unsafe {
+            let was_taken = if size_of::<pg_sys::slock_t>() == 1 {
+                AtomicU8::from_ptr(lock.cast()).swap(1, Ordering::Acquire) != 0
+            } else {
+                AtomicU32::from_ptr(lock.cast()).swap(1, Ordering::Acquire) != 0
+            };
+            if was_taken {
+                pg_sys::s_lock(lock, c"standby.rs".as_ptr(), 0, c"told".as_ptr());
+            }
+        }
+        Self(lock)
+    }
+}
+
+impl Drop for SpinLock {
+    fn drop(&mut self) {
+        // SAFETY: as S_UNLOCK() of s_lock.h does, for the lock that `acquire` has taken.
+        unsafe {
+            if size_of::<pg_sys::slock_t>() == 1 {
+                AtomicU8::from_ptr(self.0.cast()).store(0, Ordering::Release);
+            } else {
+                AtomicU32::from_ptr(self.0.cast()).store(0, Ordering::Release);
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! How old a standby may be (`auth_ext.max_standby_staleness`), and is.
+
+use std::cell::Cell;
+
+use jose::{Refusal, UnixMicros};
+
+use crate::error::Result;
+use crate::pg::local::process_local;
+use crate::pg::{standby, wal};
+use crate::settings;
+
+process_local! {
+    /// What was shown once stays shown: the next verifications need not look.
+    static SHOWN: Cell<Option<UnixMicros>> = const { Cell::new(None) };
+}
+
+/// Refuses on a standby that cannot show that all is replayed that the primary had committed as long ago as is allowed.
+pub fn refuse(now: UnixMicros) -> Result<()> {
+    let Some(bound) = settings::max_standby_staleness() else {
+        return Ok(());
+    };
+    if !wal::in_recovery() {
+        return Ok(());
+    }
+    // A moment that is so far ahead says only that the clocks differ.
+    let is_near = |at: UnixMicros| now.0.abs_diff(at.0) < bound;
+    if SHOWN.get().is_some_and(is_near) {
+        return Ok(());
+    }
+    let shown = standby::shown_until().filter(|at| is_near(*at));
+    if shown.is_none() {
+        return Err(Refusal::StaleStandby.into());
+    }
+    SHOWN.set(shown);
+    Ok(())
+}
+
+/// By how many microseconds the standby may be behind, as far as it can show; None on a primary, and where nothing shows it.
+pub fn age(now: UnixMicros) -> Option<i64> {
+    let shown = wal::in_recovery().then(standby::shown_until).flatten()?;
+    Some(now.0.saturating_sub(shown.0).max(0))
+}
