@@ -63,13 +63,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
              SELECT auth.create_signing_key()"
         ))
         .await?;
-    let issue = "SELECT auth.issue_jwt(id::text, session_version) FROM users ORDER BY id";
-    let tokens: Vec<String> = client
-        .query(issue, &[])
-        .await?
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
+    // In small pieces: what the driver frees must not hide what the cache takes.
+    let issue = "SELECT auth.issue_jwt(id::text, session_version) FROM users
+                 WHERE id > $1 AND id <= $1 + 500 ORDER BY id";
+    let mut tokens: Vec<String> = Vec::with_capacity(USERS);
+    while tokens.len() < USERS {
+        let rows = client.query(issue, &[&(tokens.len() as i64)]).await?;
+        tokens.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+    }
 
     let database = Postgres::new(url.parse()?, NoTls);
     let listener = Listener::start(database.clone(), ListenerOptions::default());
