@@ -46,8 +46,8 @@ has_cargo_pgrx() { [[ $(cargo pgrx --version 2>/dev/null) == "cargo-pgrx $PGRX_V
 
 known_major() { [[ " $MAJORS_KNOWN " == *" $1 "* ]]; }
 
-# The pg_config of the user's own server of a major: PG_CONFIG_<MAJOR>, or what `cargo pgrx init` knows. Nothing where
-# there is none.
+# The pg_config of the user's own server of a major: PG_CONFIG_<MAJOR>, or what `cargo pgrx init` knows, if the servers' user may
+# look there (it may not into root's home). Nothing where there is none.
 given_pg_config() {
     local name=PG_CONFIG_$1 known
     if [[ -n ${!name:-} ]]; then
@@ -55,7 +55,7 @@ given_pg_config() {
         return
     fi
     known=$(sed -n "s/^pg$1 *= *\"\(.*\)\"\$/\1/p" "$AUTH_EXT_USER_PGRX/config.toml" 2>/dev/null) || true
-    [[ ! -x $known ]] || echo "$known"
+    [[ -z $known ]] || ! as_server_user test -x "$known" || echo "$known"
 }
 
 # What pip is told for all that it fetches: a wheel, and of those only the files that tests/wheels names by their hashes.

@@ -3,7 +3,8 @@
 use auth_ext_tests::{App, Ask, Client, ISSUER, refused, shared};
 
 /// A call of each function, by profile.
-const APPLICATION: [&str; 8] = [
+const APPLICATION: [&str; 9] = [
+    "auth.receive_security_event('x')",
     "auth.verify_api_key('x')",
     "auth.issue_jwt('41')",
     "auth.open_session('41')",

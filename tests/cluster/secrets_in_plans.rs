@@ -385,12 +385,12 @@ fn no_function_lets_postgresql_print_what_is_secret() {
         }
     }
     let said = sweep.said();
-    for proof in [
-        "signing_key_store",
-        ":constvalue",
-        "Query Text",
-        "parse tree",
-    ] {
+    let mut proofs = vec!["signing_key_store", ":constvalue", "parse tree"];
+    // Not every package has the module that says it; all else is swept there, too.
+    if !cfg!(without = "auto_explain") {
+        proofs.push("Query Text");
+    }
+    for proof in proofs {
         assert!(said.contains(proof), "the server says {proof}");
     }
     let secrets = sweep.secrets();

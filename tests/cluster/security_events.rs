@@ -375,3 +375,57 @@ fn a_standby_refuses_to_receive_and_obeys_what_the_primary_received() {
     standby.wait_replay(&primary);
     assert_eq!(reader.verdict(&carried), "session_ended");
 }
+
+#[test]
+fn of_the_tenants_of_a_template_each_ends_its_own_sessions() {
+    let app = App::new(shared(), "tenants");
+    let mut client = provider(&app);
+    client.run(&format!(
+        "UPDATE auth.issuers SET issuer = 'https://login.example/{{tid}}' WHERE issuer = '{IDP}'"
+    ));
+    let of = |tenant: &str, mut claims: Value| {
+        claims["iss"] = json!(format!("https://login.example/{tenant}"));
+        claims["tid"] = json!(tenant);
+        claims
+    };
+    let access = json!({"aud": "app", "sub": "41", "sid": "s-1"});
+    let a = token(&mut client, Some("JWT"), of("a", access.clone()));
+    let b = token(&mut client, Some("JWT"), of("b", access));
+    // The same jti, too, is another event of another tenant.
+    let logout = json!({"sid": "s-1", "jti": "same", "events": event(LOGOUT)});
+    let told = token(&mut client, None, of("a", logout.clone()));
+    assert_eq!(receive(&mut client, &told), "backchannel-logout - t");
+    assert_eq!(client.verdict(&a), "session_ended");
+    assert_eq!(client.verdict(&b), "valid");
+    let told = token(&mut client, None, of("b", logout));
+    assert_eq!(receive(&mut client, &told), "backchannel-logout - t");
+    assert_eq!(client.verdict(&b), "session_ended");
+}
+
+#[test]
+fn an_account_of_an_attached_identities_table_is_its_users() {
+    let app = App::new(shared(), "linked");
+    let mut client = provider(&app);
+    client.run(&format!(
+        "CREATE TABLE accounts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint, provider text, subject text, UNIQUE (provider, subject));
+         SELECT auth.attach_identities('accounts');
+         INSERT INTO accounts (user_id, provider, subject) VALUES (41, 'idp', 'p-1');
+         UPDATE auth.issuers SET identity_provider = 'idp', session_check = 'issued_at' WHERE issuer = '{IDP}'"
+    ));
+    let before = token(&mut client, None, json!({"aud": "app", "sub": "p-1"}));
+    assert_eq!(client.verdict(&before), "valid");
+    let told = token(
+        &mut client,
+        None,
+        json!({"sub": "p-1", "events": event(LOGOUT)}),
+    );
+    assert_eq!(receive(&mut client, &told), "backchannel-logout 41 t");
+    assert_eq!(client.verdict(&before), "issued_before_cutoff");
+    client.run("DELETE FROM accounts");
+    let told = token(
+        &mut client,
+        None,
+        json!({"sub": "p-1", "events": event(LOGOUT)}),
+    );
+    assert_eq!(receive(&mut client, &told), "backchannel-logout - f");
+}
