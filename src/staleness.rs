@@ -23,11 +23,13 @@ pub fn refuse(now: UnixMicros) -> Result<()> {
         return Ok(());
     }
     // A moment that is so far ahead says only that the clocks differ.
-    let is_near = |at: UnixMicros| now.0.abs_diff(at.0) < bound;
-    if SHOWN.get().is_some_and(is_near) {
+    let is_near = |at: &UnixMicros| now.0.abs_diff(at.0) < bound;
+    if SHOWN.get().as_ref().is_some_and(is_near) {
         return Ok(());
     }
-    let shown = standby::shown_until().filter(|at| is_near(*at));
+    let shown = standby::by_commit()
+        .filter(is_near)
+        .or_else(|| standby::by_message(is_near));
     if shown.is_none() {
         return Err(Refusal::StaleStandby.into());
     }
@@ -37,6 +39,10 @@ pub fn refuse(now: UnixMicros) -> Result<()> {
 
 /// By how many microseconds the standby may be behind, as far as it can show; None on a primary, and where nothing shows it.
 pub fn age(now: UnixMicros) -> Option<i64> {
-    let shown = wal::in_recovery().then(standby::shown_until).flatten()?;
+    if !wal::in_recovery() {
+        return None;
+    }
+    let by_commit = standby::by_commit();
+    let shown = by_commit.max(standby::by_message(|at| Some(*at) > by_commit))?;
     Some(now.0.saturating_sub(shown.0).max(0))
 }

@@ -6,28 +6,25 @@ use jose::UnixMicros;
 use pgrx::prelude::*;
 
 use super::clock;
+use super::upstream::{self, Walreceiver};
 
-/// The latest moment, by the primary's clock, of which it is shown that all that the primary had committed by then is replayed here.
-///
-/// Two things show it, and the later counts:
-///
-/// * a commit record that is replayed. Its time is taken before it is written, so that what was in the log by then is before it;
-/// * a message of the primary's that says where its log ends, when all up to there is replayed. A message of another standby does not
-///   count: it says where that one's log ends.
-pub fn shown_until() -> Option<UnixMicros> {
+/// The latest moment, by the primary's clock, of which a commit record shows that all that the primary had committed by then is
+/// replayed here. Its time is taken before it is written, so that what was in the log by then is before it.
+pub fn by_commit() -> Option<UnixMicros> {
+    // SAFETY: reads shared memory, under the lock that PostgreSQL has for it.
+    let committed = unsafe { pg_sys::GetLatestXTime() };
+    (committed != 0).then(|| clock::from_pg(committed))
+}
+
+/// The same by a message of the primary's that says where its log ends, when all up to there is replayed. A message of another
+/// standby does not count: it says where that one's log ends. Who speaks is only asked where the moment `matters`.
+pub fn by_message(matters: impl Fn(&UnixMicros) -> bool) -> Option<UnixMicros> {
     // The message comes first: what is read after it is at least as far.
-    let told = told();
+    let told = told()?;
     let mut timeline = 0;
-    // SAFETY: both read shared memory, under the lock that PostgreSQL has for it.
-    let (replayed, committed) = unsafe {
-        (
-            pg_sys::GetXLogReplayRecPtr(&mut timeline),
-            pg_sys::GetLatestXTime(),
-        )
-    };
-    let by_message = told.filter(|told| told.end <= replayed).map(|told| told.at);
-    let by_commit = (committed != 0).then(|| clock::from_pg(committed));
-    by_message.max(by_commit)
+    // SAFETY: reads shared memory, under the lock that PostgreSQL has for it.
+    let replayed = unsafe { pg_sys::GetXLogReplayRecPtr(&mut timeline) };
+    (told.end <= replayed && matters(&told.at) && told.upstream.is_primary()).then_some(told.at)
 }
 
 /// What the primary said last.
@@ -35,13 +32,14 @@ struct Told {
     /// Where its log ended.
     end: pg_sys::XLogRecPtr,
     at: UnixMicros,
+    upstream: Upstream,
 }
 
-/// None without a message of this connection, and where its other end may be a standby.
+/// None without a message of this connection.
 fn told() -> Option<Told> {
     // SAFETY: set when the server starts, and not changed. The fields are read under the lock under which the walreceiver writes them;
     // nothing in between can fail or be interrupted.
-    let (shown, sent, received, end, conninfo) = unsafe {
+    let (shown, sent, received, end, conninfo, of, host, port) = unsafe {
         let walreceiver = pg_sys::WalRcv;
         if walreceiver.is_null() {
             return None;
@@ -53,35 +51,62 @@ fn told() -> Option<Told> {
             (*walreceiver).lastMsgReceiptTime,
             (*walreceiver).latestWalEnd,
             (*walreceiver).conninfo,
+            Walreceiver {
+                pid: (*walreceiver).pid,
+                started: (*walreceiver).startTime,
+            },
+            (*walreceiver).sender_host,
+            (*walreceiver).sender_port,
         )
     };
     // A walreceiver that begins sets both times to its own start, before it is connected and whether or not it ever will be
     // (WalReceiverMain), and leaves the end of the log as it was.
-    if !shown || sent == received || end == 0 || !names_a_primary(&conninfo) {
+    if !shown || sent == received || end == 0 {
         return None;
     }
     Some(Told {
         end,
         // The message may have waited on its way; and the primary's clock may be ahead.
         at: clock::from_pg(sent.min(received)),
+        upstream: Upstream {
+            names_a_primary: names_a_primary(&text(&conninfo)),
+            of,
+            host: text(&host),
+            port,
+        },
     })
 }
 
-/// Is the other end of the connection a primary for sure? libpq has asked it, where the connection string says so; a server does not become
-/// a standby without ending its connections.
-fn names_a_primary(conninfo: &[core::ffi::c_char]) -> bool {
-    let bytes: Vec<u8> = (conninfo.iter())
+/// The other end of the connection.
+struct Upstream {
+    names_a_primary: bool,
+    of: Walreceiver,
+    host: String,
+    port: i32,
+}
+
+impl Upstream {
+    fn is_primary(&self) -> bool {
+        self.names_a_primary || upstream::is_primary(self.of, &self.host, self.port)
+    }
+}
+
+fn text(bytes: &[core::ffi::c_char]) -> String {
+    let bytes: Vec<u8> = (bytes.iter())
         .map(|byte| byte.cast_unsigned())
         .take_while(|byte| *byte != 0)
         .collect();
-    String::from_utf8_lossy(&bytes)
-        .split_ascii_whitespace()
-        .any(|option| {
-            matches!(
-                option,
-                "target_session_attrs=primary" | "target_session_attrs=read-write"
-            )
-        })
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Is the other end a primary for sure? libpq has asked it, where the connection string says so.
+fn names_a_primary(conninfo: &str) -> bool {
+    conninfo.split_ascii_whitespace().any(|option| {
+        matches!(
+            option,
+            "target_session_attrs=primary" | "target_session_attrs=read-write"
+        )
+    })
 }
 
 /// PostgreSQL's spinlock (s_lock.h), held until it is dropped.

@@ -174,6 +174,10 @@ pub fn argument(random: &mut Random, forger: &Forger, name: &str, kind: &str) ->
             random,
         ),
         (_, "regrole") => fixed(&["postgres", "pg_monitor", "nosuch", "-", "0"], random),
+        (_, "regclass") => fixed(
+            &["users", "pg_class", "auth.issuers", "nosuch", "-", "0"],
+            random,
+        ),
         (_, "inet") => fixed(&["203.0.113.7", "::/0", "10.0.0.0/8"], random),
         _ => panic!("input for an argument {name} of type {kind}"),
     }
