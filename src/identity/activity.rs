@@ -12,7 +12,7 @@ use crate::pg::slots::{self, Entry};
 use crate::pg::{clock, preload};
 use crate::settings::{self, WhenEnded};
 use crate::staleness;
-use crate::token::Standing;
+use crate::token::{Listing, Standing};
 
 /// What is listed of a transaction without an identity, which hides the session's.
 pub const NOBODY: &str = "-";
@@ -55,19 +55,22 @@ pub fn listed(credential: &Credential) -> String {
     if !preload::is_preloaded() {
         return String::new();
     }
-    match credential.kept_listing(describe) {
-        listed if listed == NOBODY => listed,
+    match credential.kept_listing(describe).text.as_str() {
+        NOBODY => NOBODY.to_owned(),
         listed => format!("{} {listed}", clock::now().0),
     }
 }
 
 /// All but since when, which is the same each time for the same token.
-fn describe(credential: &Credential) -> String {
+fn describe(credential: &Credential) -> Listing {
     let Some((user_id, expires_at, by)) = credential.user_id().and_then(|user_id| {
         let (expires_at, by) = credential.standing()?;
         Some((user_id, expires_at, by))
     }) else {
-        return NOBODY.to_owned();
+        return Listing {
+            text: NOBODY.to_owned(),
+            is_whole: true,
+        };
     };
     let mut listed = Listed {
         kind: match &by {
@@ -80,7 +83,10 @@ fn describe(credential: &Credential) -> String {
     };
     let text = serde_json::to_string(&listed).unwrap_or_default();
     if text.len() <= slots::LONGEST - SINCE {
-        return text;
+        return Listing {
+            text,
+            is_whole: true,
+        };
     }
     listed.by = By::Cut(jose::fingerprint(&listed.user_id));
     if listed.user_id.len() > CUT {
@@ -88,7 +94,10 @@ fn describe(credential: &Credential) -> String {
         listed.user_id.truncate(end);
         listed.user_id.push('…');
     }
-    serde_json::to_string(&listed).unwrap_or_default()
+    Listing {
+        text: serde_json::to_string(&listed).unwrap_or_default(),
+        is_whole: false,
+    }
 }
 
 impl Listed {
@@ -194,17 +203,11 @@ pub fn active() -> Result<Vec<Active>> {
 
 /// Refuses what is too long to be listed, where others must be able to tell that it has ended.
 pub fn must_fit(credential: &Credential) -> Result<()> {
-    if settings::when_ended() == WhenEnded::hide || credential.kept_listing(describe) == NOBODY {
-        return Ok(());
+    let is_watched = settings::when_ended() == WhenEnded::hang_up;
+    if is_watched && !credential.kept_listing(describe).is_whole {
+        return Err(Refusal::TooLarge.into());
     }
-    let listed = serde_json::from_str(&credential.kept_listing(describe));
-    match listed {
-        Ok(Listed {
-            by: By::Token(_) | By::ApiKey(_),
-            ..
-        }) => Ok(()),
-        _ => Err(Refusal::TooLarge.into()),
-    }
+    Ok(())
 }
 
 /// The identities of this database that have ended, on connections that are to end with theirs.

@@ -14,7 +14,7 @@ use crate::pg::clock;
 use crate::pg::json::Jsonb;
 use crate::pg::snapshot::{self, Moment};
 use crate::staleness;
-use crate::token::{self, Holder, Standing, VerifiedToken};
+use crate::token::{self, Holder, Listing, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
@@ -143,25 +143,25 @@ impl Credential {
     }
 
     /// What `describe` says of it, kept with a token that was verified before.
-    pub fn kept_listing(&self, describe: fn(&Self) -> String) -> String {
+    pub fn kept_listing(&self, describe: fn(&Self) -> Listing) -> Rc<Listing> {
         let Self::Token {
             verified, holder, ..
         } = self
         else {
-            return describe(self);
+            return Rc::new(describe(self));
         };
         let verified = verified.borrow();
         let Some(token) = verified.as_ref() else {
-            return describe(self);
+            return Rc::new(describe(self));
         };
         let kept = token.listing.borrow().clone();
         match kept {
             Some((of, listing)) if of == *holder => listing,
             _ => {
-                let listing = describe(self);
+                let listing = Rc::new(describe(self));
                 token
                     .listing
-                    .replace(Some((holder.clone(), listing.clone())));
+                    .replace(Some((holder.clone(), Rc::clone(&listing))));
                 listing
             }
         }

@@ -194,35 +194,35 @@ struct Bounds {
 impl Plans {
     fn since(&self, cursor: &Cursor, of: Of, now: &Mvcc) -> Since {
         let bounds = self.bounds();
-        let here = self.here(now, bounds);
         let known = cursor.anchor.zip(bounds).filter(|(anchor, bounds)| {
-            cursor.origin == here.origin && self.is_of_this_history(*anchor, *bounds, now)
+            cursor.origin == Origin::here() && self.is_of_this_history(*anchor, *bounds, now)
         });
-        let Some((anchor, bounds)) = known else {
-            return Since::Flush(here);
+        let Some((anchor, known_bounds)) = known else {
+            return Since::Flush(self.here(now, bounds));
         };
         // Out of recovery nobody can have seen a transaction that has not begun.
         let is_ahead = !wal::in_recovery() && cursor.seen.xmax() > now.xmax();
-        if is_ahead || self.is_too_old(&cursor.seen, of, bounds, now) {
-            return Since::Flush(here);
+        if is_ahead || self.is_too_old(&cursor.seen, of, known_bounds, now) {
+            return Since::Flush(self.here(now, bounds));
+        }
+        let mut events = self.after(&cursor.seen);
+        if events.is_empty() {
+            return Since::Nothing;
         }
         // Of both: a standby that lags behind must not move the cursor backwards.
+        let here = self.here(now, bounds);
         let newest = here.anchor.map_or(anchor, |newest| newest.max(anchor));
         let next = Cursor::new(here.origin, cursor.seen.union(now), newest);
-        let mut events = self.after(&cursor.seen);
-        match events.len() {
-            0 => Since::Nothing,
-            1..=MAX_EVENTS => {
-                // Who waited for another's row lock wrote later.
-                events.sort_unstable_by_key(|logged| (logged.written, logged.n));
-                let events = events
-                    .into_iter()
-                    .filter(|logged| logged.relayed || of == Of::All)
-                    .map(|logged| logged.event);
-                Since::Events(events.collect(), next)
-            }
-            _ => Since::Flush(next),
+        if events.len() > MAX_EVENTS {
+            return Since::Flush(next);
         }
+        // Who waited for another's row lock wrote later.
+        events.sort_unstable_by_key(|logged| (logged.written, logged.n));
+        let events = events
+            .into_iter()
+            .filter(|logged| logged.relayed || of == Of::All)
+            .map(|logged| logged.event);
+        Since::Events(events.collect(), next)
     }
 
     /// The place behind all that is committed.

@@ -19,4 +19,4 @@ pub use holder::Holder;
 pub use issue::{AccessToken, Subject, access_token, subject};
 pub use session::verify_login;
 pub use standing::Standing;
-pub use verified_cache::{VerifiedToken, cache_statistics, verify_claims};
+pub use verified_cache::{Listing, VerifiedToken, cache_statistics, verify_claims};

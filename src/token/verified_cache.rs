@@ -33,9 +33,17 @@ pub struct VerifiedToken {
     /// Its payload, as it was signed.
     pub payload: Jsonb,
     /// What is listed of it, for the holder with whom that was written.
-    pub listing: RefCell<Option<(Holder, String)>>,
+    pub listing: RefCell<Option<(Holder, Rc<Listing>)>>,
     session: Answer<Rc<Session>>,
     link: Answer<Option<String>>,
+}
+
+/// What is listed of a credential.
+pub struct Listing {
+    /// As it is written into the list.
+    pub text: String,
+    /// Is all of it there by which others can tell whether it has ended?
+    pub is_whole: bool,
 }
 
 /// What the tables said, and when.

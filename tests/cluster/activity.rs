@@ -20,17 +20,13 @@ fn listed(watcher: &mut Client, pid: i32) -> String {
     rows.first().map(|row| row.get(0)).unwrap_or_default()
 }
 
-fn pid(client: &mut Client) -> i32 {
-    client.one("SELECT pg_backend_pid()", &[])
-}
-
 #[test]
 fn the_identity_of_user_id_is_listed_through_commit_rollback_savepoints_and_every_way_of_leaving() {
     let cluster = cluster("activity");
     let app = App::new(&cluster, "activity");
     let (mut w, mut a) = (app.connect(), app.connect());
     let (t41, t42) = (a.issue("41"), a.issue("42"));
-    let pid = pid(&mut a);
+    let pid = a.pid();
     let enter =
         |token: &str, scope: &str| format!("SELECT auth.authenticate('{token}', '{scope}')");
     let steps = [
@@ -182,7 +178,7 @@ fn after_the_crash_of_one_connection_nobody_is_listed_who_is_not_there() {
     let mut a = app.connect();
     a.run(&enter);
     let killed = Command::new("kill")
-        .args(["-9", &pid(&mut a).to_string()])
+        .args(["-9", &a.pid().to_string()])
         .status();
     assert!(killed.is_ok_and(|status| status.success()));
     // The server ends every connection, and starts again by itself.
@@ -191,7 +187,7 @@ fn after_the_crash_of_one_connection_nobody_is_listed_who_is_not_there() {
     let (mut w, mut b) = (app.connect(), app.connect());
     assert_eq!(w.one::<i64>("SELECT count(*) FROM auth.activity", &[]), 0);
     b.run(&enter);
-    let pid = pid(&mut b);
+    let pid = b.pid();
     assert_eq!(listed(&mut w, pid), "41 session");
 }
 
@@ -205,7 +201,7 @@ fn an_api_key_a_retired_key_and_the_cutoff_of_an_issuer_end_what_is_listed() {
              is_active boolean NOT NULL DEFAULT true, expires_at timestamptz);
          SELECT auth.attach_api_keys('keys')",
     );
-    let pid = pid(&mut a);
+    let pid = a.pid();
     let key: String = w.one("SELECT key FROM auth.create_api_key('41', 'k')", &[]);
     a.rows("SELECT auth.authenticate_api_key($1, 'session')", &[&key]);
     assert_eq!(listed(&mut w, pid), "41 session");

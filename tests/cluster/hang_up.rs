@@ -26,19 +26,23 @@ fn enter(app: &App<'_>, token: &str) -> Client {
     client
 }
 
+/// Where nobody has asked for a worker, or it has to start again.
+const LATER: Duration = Duration::from_secs(20);
+
 /// Waits for the end of an idle connection, without speaking on it.
 #[track_caller]
 fn assert_closed(watcher: &mut Client, pid: i32, why: &str) {
+    assert_closed_within(SOON, watcher, pid, why);
+}
+
+#[track_caller]
+fn assert_closed_within(patience: Duration, watcher: &mut Client, pid: i32, why: &str) {
     let began = Instant::now();
     let is_there = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1";
     while watcher.one::<i64>(is_there, &[&pid]) > 0 {
-        assert!(began.elapsed() < SOON, "still connected: {why}");
+        assert!(began.elapsed() < patience, "still connected: {why}");
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn pid(client: &mut Client) -> i32 {
-    client.one("SELECT pg_backend_pid()", &[])
 }
 
 fn hung_up(watcher: &mut Client) -> i64 {
@@ -74,7 +78,7 @@ fn whatever_ends_a_session_identity_terminates_its_connection_and_no_other() {
         w.run(restore);
         let token = w.issue("41");
         let mut client = enter(&app, &token);
-        let pid = pid(&mut client);
+        let pid = client.pid();
         w.run(&ending.replace("{token}", &token));
         assert_closed(&mut w, pid, ending);
         expected += 1;
@@ -84,7 +88,7 @@ fn whatever_ends_a_session_identity_terminates_its_connection_and_no_other() {
     let row = w.rows("SELECT * FROM auth.open_session('41')", &[]);
     let (sid, token): (String, String) = (row[0].get("session_id"), row[0].get("access_token"));
     let mut client = enter(&app, &token);
-    let client_pid = pid(&mut client);
+    let client_pid = client.pid();
     w.rows("SELECT auth.end_session($1)", &[&sid]);
     assert_closed(&mut w, client_pid, "the session was ended");
     // An API key, by its row, by the clock.
@@ -98,7 +102,7 @@ fn whatever_ends_a_session_identity_terminates_its_connection_and_no_other() {
         let key: String = w.one("SELECT key FROM auth.create_api_key('41', 'k')", &[]);
         let mut client = app.connect();
         client.rows("SELECT auth.authenticate_api_key($1, 'session')", &[&key]);
-        let pid = pid(&mut client);
+        let pid = client.pid();
         w.run(ending);
         assert_closed(&mut w, pid, ending);
         expected += 1;
@@ -107,12 +111,12 @@ fn whatever_ends_a_session_identity_terminates_its_connection_and_no_other() {
     w.run(restore);
     let token: String = w.one("SELECT auth.issue_jwt('41', ttl => '2 s')", &[]);
     let mut client = enter(&app, &token);
-    let client_pid = pid(&mut client);
+    let client_pid = client.pid();
     assert_closed(&mut w, client_pid, "exp");
     assert_eq!(neighbour.one::<String>("SELECT auth.user_id()", &[]), "42");
     assert_eq!(hung_up(&mut w), expected + 2);
     // What ends all of an issuer's ends the neighbour, too.
-    let neighbour_pid = pid(&mut neighbour);
+    let neighbour_pid = neighbour.pid();
     w.run("SELECT auth.retire_signing_key(kid) FROM auth.signing_keys");
     assert_closed(&mut w, neighbour_pid, "its key was retired");
     w.run("SELECT auth.create_signing_key()");
@@ -122,7 +126,7 @@ fn whatever_ends_a_session_identity_terminates_its_connection_and_no_other() {
     ] {
         let token = w.issue("42");
         let mut client = enter(&app, &token);
-        let pid = pid(&mut client);
+        let pid = client.pid();
         w.run(ending);
         assert_closed(&mut w, pid, ending);
         w.run("UPDATE auth.issuers SET not_before = NULL");
@@ -146,7 +150,7 @@ fn a_connection_is_terminated_whatever_it_is_doing() {
         w.run("SELECT pg_advisory_lock(7)");
         let token = w.issue("41");
         let mut client = enter(&app, &token);
-        let pid = pid(&mut client);
+        let pid = client.pid();
         thread::scope(|scope| {
             let running = scope.spawn(|| {
                 if doing.starts_with("COPY") {
@@ -243,7 +247,7 @@ fn of_many_sessions_one_bump_ends_one() {
         })
         .collect();
     let mut chosen = clients.swap_remove(77);
-    let chosen_pid = pid(&mut chosen);
+    let chosen_pid = chosen.pid();
     w.bump("1077");
     assert_closed(&mut w, chosen_pid, "one of many");
     thread::sleep(Duration::from_millis(600));
@@ -263,18 +267,10 @@ fn nothing_is_lost_while_the_worker_is_away() {
     for _ in 0..3 {
         let token = w.issue("41");
         let mut client = enter(&app, &token);
-        let pid = pid(&mut client);
+        let pid = client.pid();
         w.run(workers);
         w.bump("41");
-        let began = Instant::now();
-        while w.one::<i64>(
-            "SELECT count(*) FROM pg_stat_activity WHERE pid = $1",
-            &[&pid],
-        ) > 0
-        {
-            assert!(began.elapsed() < Duration::from_secs(20));
-            thread::sleep(Duration::from_millis(50));
-        }
+        assert_closed_within(LATER, &mut w, pid, "the worker was terminated");
     }
 }
 
@@ -295,17 +291,9 @@ fn it_is_as_the_setting_of_the_connection_says_and_that_is_the_superusers() {
     let (mut hidden, mut told) = (enter(&app, &token), enter(&app, &token));
     // Nobody asked for a worker then: the launcher looks itself.
     told.run("SET auth_ext.when_ended = 'hang_up'");
-    let told_pid = pid(&mut told);
+    let told_pid = told.pid();
     w.bump("41");
-    let began = Instant::now();
-    while w.one::<i64>(
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = $1",
-        &[&told_pid],
-    ) > 0
-    {
-        assert!(began.elapsed() < Duration::from_secs(20));
-        thread::sleep(Duration::from_millis(50));
-    }
+    assert_closed_within(LATER, &mut w, told_pid, "it was set afterwards");
     assert_eq!(
         hidden.one::<Option<String>>("SELECT auth.user_id()", &[]),
         None

@@ -17,6 +17,8 @@ pub trait Ask {
     fn rows(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Vec<Row>;
     /// The one value of a query.
     fn one<T: FromSqlOwned>(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> T;
+    /// The server's process of this connection.
+    fn pid(&mut self) -> i32;
     /// A token for a user.
     fn issue(&mut self, user: &str) -> String;
     /// What `check_jwt` says of a token: `valid`, or the reason.
@@ -48,6 +50,11 @@ impl Ask for Client {
         let rows = self.rows(sql, params);
         assert_eq!(rows.len(), 1, "the rows of {sql}");
         rows[0].get(0)
+    }
+
+    #[track_caller]
+    fn pid(&mut self) -> i32 {
+        self.one("SELECT pg_backend_pid()", &[])
     }
 
     #[track_caller]

@@ -15,7 +15,9 @@ use tokio_postgres::{AsyncMessage, Client, Config, Row, Socket, Transaction};
 
 use crate::api_key::ApiKeyRow;
 use crate::credential::Credential;
-use crate::database::{CHECK_TOKEN, CURSOR, Database, SINCE, VERIFY_API_KEY};
+use crate::database::{
+    CHECK_TOKEN, CURSOR, Database, SINCE, VERIFY_API_KEY, api_key_row, token_row,
+};
 use crate::error::Error;
 use crate::listener::{Session, Source};
 use crate::token::TokenRow;
@@ -151,33 +153,12 @@ where
         let row = self
             .one(CHECK_TOKEN, &[(&token, Type::TEXT), (&device, Type::TEXT)])
             .await?;
-        if !row.try_get::<_, bool>("valid")? {
-            let reason: Option<&str> = row.try_get("reason")?;
-            return Err(Error::of_reason(reason.unwrap_or_default()));
-        }
-        Ok(TokenRow {
-            user_id: row.try_get("user_id")?,
-            session_version: row.try_get("session_version")?,
-            current_session_version: row.try_get("current_session_version")?,
-            issued_at: row.try_get("issued_at")?,
-            expires_at: row.try_get("expires_at")?,
-            token_id: row.try_get("token_id")?,
-            issuer: row.try_get("issuer")?,
-            kid: row.try_get("kid")?,
-            claims: row.try_get("claims")?,
-            remaining: row.try_get("remaining")?,
-        })
+        Ok(token_row!(row))
     }
 
     async fn verify_api_key(&self, key: &str) -> Result<ApiKeyRow, Error> {
         let row = self.one(VERIFY_API_KEY, &[(&key, Type::TEXT)]).await?;
-        Ok(ApiKeyRow {
-            id: row.try_get("id")?,
-            user_id: row.try_get("user_id")?,
-            session_version: row.try_get("session_version")?,
-            expires_at: row.try_get("expires_at")?,
-            remaining: row.try_get("remaining")?,
-        })
+        Ok(api_key_row!(row))
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::time::timeout;
 
 use crate::api_key::ApiKeyRow;
 use crate::credential::Credential;
-use crate::database::{CHECK_TOKEN, CURSOR, Database, SINCE, VERIFY_API_KEY};
+use crate::database::{
+    CHECK_TOKEN, CURSOR, Database, SINCE, VERIFY_API_KEY, api_key_row, token_row,
+};
 use crate::error::Error;
 use crate::listener::{Session, Source};
 use crate::token::TokenRow;
@@ -53,33 +55,12 @@ async fn one(
 impl Database for PgPool {
     async fn check_token(&self, token: &str, device: Option<&str>) -> Result<TokenRow, Error> {
         let row = one(self, CHECK_TOKEN, &[Some(token), device]).await?;
-        if !row.try_get::<bool, _>("valid")? {
-            let reason: Option<&str> = row.try_get("reason")?;
-            return Err(Error::of_reason(reason.unwrap_or_default()));
-        }
-        Ok(TokenRow {
-            user_id: row.try_get("user_id")?,
-            session_version: row.try_get("session_version")?,
-            current_session_version: row.try_get("current_session_version")?,
-            issued_at: row.try_get("issued_at")?,
-            expires_at: row.try_get("expires_at")?,
-            token_id: row.try_get("token_id")?,
-            issuer: row.try_get("issuer")?,
-            kid: row.try_get("kid")?,
-            claims: row.try_get("claims")?,
-            remaining: row.try_get("remaining")?,
-        })
+        Ok(token_row!(row))
     }
 
     async fn verify_api_key(&self, key: &str) -> Result<ApiKeyRow, Error> {
         let row = one(self, VERIFY_API_KEY, &[Some(key)]).await?;
-        Ok(ApiKeyRow {
-            id: row.try_get("id")?,
-            user_id: row.try_get("user_id")?,
-            session_version: row.try_get("session_version")?,
-            expires_at: row.try_get("expires_at")?,
-            remaining: row.try_get("remaining")?,
-        })
+        Ok(api_key_row!(row))
     }
 }
 

@@ -95,7 +95,17 @@ def _refused(error: BaseException) -> Answer[Any] | None:
 
 
 class _Sync(_Base[T]):
-    _connections: Connections
+    def __init__(
+        self,
+        listener: _Listening,
+        connections: Connections,
+        *,
+        size: int = 100_000,
+        max_age: float = 60.0,
+        negative_ttl: float = 0.0,
+    ) -> None:
+        super().__init__(listener, size, max_age, negative_ttl)
+        self._connections = connections
 
     def _verify(self, question: Question[T] | None, read: Callable[[Row], Answer[T]], otherwise: str) -> tuple[T, Answer[T] | Entry[T], int]:
         if question is None:
@@ -168,7 +178,17 @@ def _until(answer: Answer[Any] | Entry[Any], asked: float) -> float | None:
 
 
 class _Async(_Base[T]):
-    _connections: AsyncConnections
+    def __init__(
+        self,
+        listener: _Listening,
+        connections: AsyncConnections,
+        *,
+        size: int = 100_000,
+        max_age: float = 60.0,
+        negative_ttl: float = 0.0,
+    ) -> None:
+        super().__init__(listener, size, max_age, negative_ttl)
+        self._connections = connections
 
     async def _verify(self, question: Question[T] | None, read: Callable[[Row], Answer[T]], otherwise: str) -> tuple[T, Answer[T] | Entry[T], int]:
         if question is None:
@@ -233,18 +253,6 @@ class _Async(_Base[T]):
 class TokenCache(_Sync[Identity]):
     """In front of auth.check_jwt, for threads. `connections` gives a connection for a `with`."""
 
-    def __init__(
-        self,
-        listener: _Listening,
-        connections: Connections,
-        *,
-        size: int = 100_000,
-        max_age: float = 60.0,
-        negative_ttl: float = 0.0,
-    ) -> None:
-        super().__init__(listener, size, max_age, negative_ttl)
-        self._connections = connections
-
     def verify(self, token: str, device: object = None) -> Identity:
         """Whom the token is of. Raises Refused, or Unavailable."""
         return self._verify(token_question(token, device), token_answer, "malformed")[0]
@@ -261,18 +269,6 @@ class TokenCache(_Sync[Identity]):
 
 class ApiKeyCache(_Sync[ApiKey]):
     """In front of auth.verify_api_key, for threads."""
-
-    def __init__(
-        self,
-        listener: _Listening,
-        connections: Connections,
-        *,
-        size: int = 100_000,
-        max_age: float = 60.0,
-        negative_ttl: float = 0.0,
-    ) -> None:
-        super().__init__(listener, size, max_age, negative_ttl)
-        self._connections = connections
 
     def verify(self, key: str) -> ApiKey:
         """Whom the key is of. Raises Refused, or Unavailable."""
@@ -291,18 +287,6 @@ class ApiKeyCache(_Sync[ApiKey]):
 class AsyncTokenCache(_Async[Identity]):
     """In front of auth.check_jwt, for asyncio. `connections` gives a connection for an `async with`."""
 
-    def __init__(
-        self,
-        listener: _Listening,
-        connections: AsyncConnections,
-        *,
-        size: int = 100_000,
-        max_age: float = 60.0,
-        negative_ttl: float = 0.0,
-    ) -> None:
-        super().__init__(listener, size, max_age, negative_ttl)
-        self._connections = connections
-
     async def verify(self, token: str, device: object = None) -> Identity:
         """Whom the token is of. Raises Refused, or Unavailable."""
         return (await self._verify(token_question(token, device), token_answer, "malformed"))[0]
@@ -319,18 +303,6 @@ class AsyncTokenCache(_Async[Identity]):
 
 class AsyncApiKeyCache(_Async[ApiKey]):
     """In front of auth.verify_api_key, for asyncio."""
-
-    def __init__(
-        self,
-        listener: _Listening,
-        connections: AsyncConnections,
-        *,
-        size: int = 100_000,
-        max_age: float = 60.0,
-        negative_ttl: float = 0.0,
-    ) -> None:
-        super().__init__(listener, size, max_age, negative_ttl)
-        self._connections = connections
 
     async def verify(self, key: str) -> ApiKey:
         """Whom the key is of. Raises Refused, or Unavailable."""
