@@ -76,7 +76,10 @@ pub fn ends_equal(language: Language, cluster: &Cluster) {
             thread::sleep(WHILE);
             // However slow the machine is.
             let done = |count: &AtomicU32| count.load(Ordering::Relaxed) > 20 * round;
-            wait(|| done(&run.changes) && done(&run.hits), "twenty more of each");
+            wait(
+                || done(&run.changes) && done(&run.hits),
+                "twenty more of each",
+            );
             run.over.store(true, Ordering::Relaxed);
         });
         run.is_equal();
