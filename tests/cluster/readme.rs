@@ -125,7 +125,9 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn the_code_that_the_docs_show_is_that_of_the_files() {
-    let shown: Vec<(String, Shown)> = pages()
+    let mut pages = pages();
+    pages.push("clients/python/README.md".to_owned());
+    let shown: Vec<(String, Shown)> = pages
         .into_iter()
         .flat_map(|page| {
             let code = readme_code(root().join(&page));
@@ -150,6 +152,15 @@ fn the_code_that_the_docs_show_is_that_of_the_files() {
             shown.file
         );
     }
+}
+
+#[test]
+fn every_piece_of_python_in_the_recipes_is_that_of_a_file() {
+    let page = fs::read_to_string(root().join("docs/recipes.md")).expect("the page");
+    let lines: Vec<_> = page.lines().collect();
+    let named = |pair: &[&str]| pair[1] != "```python" || pair[0].starts_with("<!-- ");
+    let unnamed = lines.windows(2).position(|pair| !named(pair));
+    assert_eq!(unnamed, None, "the line before its fence");
 }
 
 /// The text of every Rust file below `folder`.
