@@ -20,7 +20,7 @@ MAX_TOKEN = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a token is of. `session_version` is the user's current one."""
+    """Whom a token is of. `session_version` is the one that it carries."""
 
     user_id: str | None
     session_version: int | None
@@ -113,12 +113,12 @@ def api_key_question(key: str) -> Question[ApiKey]:
 
 def token_answer(row: Row) -> Answer[Identity]:
     """Of a row of CHECK_JWT."""
-    valid, reason, user, _, version, jti, issuer, kid, claims, sid, issued_at, expires_at, left = row
+    valid, reason, user, carried, version, jti, issuer, kid, claims, sid, issued_at, expires_at, left = row
     if not valid:
         if reason == NOTHING_SAID:
             raise Unavailable(reason)
         return Answer(None, reason)
-    identity = Identity(user, version, sid, jti, issuer, kid, issued_at, expires_at, claims)
+    identity = Identity(user, carried, sid, jti, issuer, kid, issued_at, expires_at, claims)
     named = {"user": user, "token": jti, "session": sid, "issuer": issuer}
     return Answer(identity, None, _ties(named), version, left)
 
