@@ -155,12 +155,19 @@ fn the_code_that_the_docs_show_is_that_of_the_files() {
 }
 
 #[test]
-fn every_piece_of_python_in_the_recipes_is_that_of_a_file() {
-    let page = fs::read_to_string(root().join("docs/recipes.md")).expect("the page");
-    let lines: Vec<_> = page.lines().collect();
-    let named = |pair: &[&str]| pair[1] != "```python" || pair[0].starts_with("<!-- ");
-    let unnamed = lines.windows(2).position(|pair| !named(pair));
-    assert_eq!(unnamed, None, "the line before its fence");
+fn all_code_of_the_docs_is_that_of_a_file() {
+    for page in pages() {
+        let text = fs::read_to_string(root().join(&page)).expect("a page");
+        let mut before = "";
+        for line in text.lines() {
+            let is_code = matches!(line, "```python" | "```js" | "```rust");
+            assert!(
+                !is_code || before.starts_with("<!-- "),
+                "{page}: whose code is this, after \"{before}\"?"
+            );
+            before = line;
+        }
+    }
 }
 
 /// The text of every Rust file below `folder`.

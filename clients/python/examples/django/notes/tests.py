@@ -1,4 +1,7 @@
-"""The application's own tests, in Django's runner: PGDATABASE=notes PGUSER=notes_owner SECRET_KEY=… ./manage.py test"""
+"""The application's own tests, in Django's runner, for which notes_owner needs CREATEDB, and template1 what setup.sql makes.
+
+    PGDATABASE=notes PGUSER=notes_owner SECRET_KEY=… ./manage.py test
+"""
 
 import json
 
