@@ -60,7 +60,7 @@ def devices(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["DELETE"])
 def end_device(request: HttpRequest, session_id: str) -> HttpResponse:
     with as_user(request):
-        ((row),) = rows("SELECT auth.end_my_session(%s) AS ended", session_id)
+        (row,) = rows("SELECT auth.end_my_session(%s) AS ended", session_id)
     return HttpResponse(status=204 if row["ended"] else 404)
 
 
