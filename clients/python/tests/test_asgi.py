@@ -2,8 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from auth_ext import Identity, Refused, Unavailable
-from auth_ext.asgi import KEY, AuthMiddleware, auth_of
+from auth_ext.asgi import KEY, Auth, AuthMiddleware, auth_of
 
 ANN = Identity("1", 0, None, None, "i", "k", None, None, "{}")
 
@@ -13,6 +15,9 @@ class Cache:
         if secret == "good":
             return ANN
         raise Unavailable("away") if secret == "away" else Refused("expired")
+
+    async def ended(self, secret):
+        return f"the end of {secret}"
 
 
 def call(headers, scope=None, raises=None, **options):
@@ -69,6 +74,14 @@ def test_keys_are_read_only_where_they_are_taken():
     assert not seen and sent[0]["status"] == 401
     _, (scope,) = call([(b"x-other", b"good")], api_keys=Cache(), api_key_header="X-Other")
     assert auth_of(scope).api_key == "good"
+
+
+def test_what_was_found_says_when_it_ends():
+    for headers in (header(b"Bearer good"), [(b"x-api-key", b"good")]):
+        _, (scope,) = call(headers, api_keys=Cache())
+        assert asyncio.run(auth_of(scope).ended()) == "the end of good"
+    with pytest.raises(ValueError, match="of no middleware"):
+        asyncio.run(Auth(ANN, token="good").ended())
 
 
 def test_a_websocket_is_refused_before_it_is_accepted():

@@ -182,7 +182,7 @@ class Run:
                 identity = self.tokens.peek(token)
                 if identity is not None:
                     cached += 1
-                    row = conn.execute("SELECT valid, user_id, current_session_version FROM auth.check_jwt(%s)", [token]).fetchone()
+                    row = conn.execute("SELECT valid, user_id, session_version FROM auth.check_jwt(%s)", [token]).fetchone()
                     assert row == (True, identity.user_id, identity.session_version)
             for key in self.key_of:
                 if self.keys.peek(key) is not None:

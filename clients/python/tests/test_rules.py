@@ -7,6 +7,7 @@ import pytest
 
 from auth_ext import _hearing
 from auth_ext._hearing import Hearing
+from auth_ext._identity import token_answer
 from auth_ext._store import Answer, Store
 
 TABLE = json.loads((Path(__file__).parents[2] / "cases.json").read_text())
@@ -125,6 +126,11 @@ def test_a_refusal_is_kept_only_when_asked_for_and_ends_with_any_event():
     negative.keep("A", Answer(None, "unknown_user"), *run.asked["A"])
     run.now += 2.1
     assert negative.get("A") is None
+
+
+def test_an_identity_has_the_version_of_its_token_and_a_floor_is_compared_with_the_users():
+    answer = token_answer((True, None, "42", 3, 7, "j", "i", "k", "{}", None, None, None, 60.0))
+    assert (answer.value.session_version, answer.version) == (3, 7)
 
 
 def test_an_event_since_the_answer_is_told_to_a_watch_that_comes_later():

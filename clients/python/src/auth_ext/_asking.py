@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
-from ._errors import translated
+from ._errors import translating
 
 Connections = Callable[[], AbstractContextManager[Any]]
 """Gives a connection for a `with`: `pool.connection` of psycopg_pool, `engine.begin` of SQLAlchemy."""
@@ -24,6 +24,10 @@ def _numbered(sql: str) -> str:
 
 def ask(conn: Any, sql: str, arguments: tuple[str | None, ...]) -> Row:
     """The one row of a question."""
+    if hasattr(conn, "ensure_connection"):
+        # Django's.
+        conn.ensure_connection()
+        return ask(conn.connection, sql, arguments)
     if hasattr(conn, "exec_driver_sql"):
         return tuple(conn.exec_driver_sql(_numbered(sql), arguments).fetchone())
     if hasattr(conn, "connection") and not hasattr(conn, "pgconn"):
@@ -56,23 +60,12 @@ async def ask_async(conn: Any, sql: str, arguments: tuple[str | None, ...]) -> R
 
 def ask_alone(connections: Connections, sql: str, arguments: tuple[str | None, ...]) -> Row:
     """In a transaction of its own. Raises Refused and Unavailable for what they are."""
-    try:
-        with connections() as conn:
-            return ask(conn, sql, arguments)
-    except Exception as error:
-        known = translated(error)
-        if known is None:
-            raise
-        raise known from error
+    with translating(), connections() as conn:
+        return ask(conn, sql, arguments)
 
 
 async def ask_alone_async(connections: AsyncConnections, sql: str, arguments: tuple[str | None, ...]) -> Row:
     """In a transaction of its own. Raises Refused and Unavailable for what they are."""
-    try:
+    with translating():
         async with connections() as conn:
             return await ask_async(conn, sql, arguments)
-    except Exception as error:
-        known = translated(error)
-        if known is None:
-            raise
-        raise known from error

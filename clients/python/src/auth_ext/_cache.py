@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import random
 import threading
 import time
-from collections.abc import Callable, Hashable
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
 from ._asking import AsyncConnections, Connections, Row, ask_alone, ask_alone_async
 from ._errors import Refused, Unavailable, refusal
-from ._identity import ApiKey, Identity, Question, api_key_answer, api_key_question, token_answer, token_question
+from ._events import Tie
+from ._identity import ApiKey, Identity, Question, api_key_question, token_question
 from ._links import settle
 from ._listener import _Listening
 from ._store import Answer, Entry, Stats, Store
 
 T = TypeVar("T")
+C = TypeVar("C")
 SPREAD = 0.5
 
 
@@ -32,9 +36,18 @@ class _Flight:
         self.done: concurrent.futures.Future[Answer[Any] | None] = concurrent.futures.Future()
 
 
-class _Base(Generic[T]):
-    def __init__(self, listener: _Listening, size: int, max_age: float, negative_ttl: float) -> None:
+class _Cache(ABC, Generic[T, C]):
+    def __init__(
+        self,
+        listener: _Listening,
+        connections: C,
+        *,
+        size: int = 100_000,
+        max_age: float = 60.0,
+        negative_ttl: float = 0.0,
+    ) -> None:
         self._listener = listener
+        self._connections = connections
         self._hearing = listener.hearing
         self._store: Store[T] = Store(self._hearing, size, max_age, negative_ttl)
 
@@ -48,8 +61,8 @@ class _Base(Generic[T]):
             raise refusal(answer.reason or "malformed")
         return answer.value
 
-    def _peek(self, question: Question[T] | None) -> T | None:
-        entry = None if question is None or question.key is None else self._store.get(question.key)
+    def _peek(self, question: Question[T]) -> T | None:
+        entry = None if question.key is None else self._store.get(question.key)
         return None if entry is None else entry.value
 
     def _look(self, key: Hashable | None) -> tuple[Entry[T] | None, _Flight | None, bool, int]:
@@ -89,32 +102,30 @@ class _Base(Generic[T]):
         ends = answer.until if isinstance(answer, Entry) else until
         return max(0.0, min(self._store.max_age, self._store.max_age if ends is None else ends - self._hearing.now()))
 
+    @abstractmethod
+    async def _ask(self, question: Question[T]) -> Row:
+        """The database's row."""
 
-def _refused(error: BaseException) -> Answer[Any] | None:
-    return Answer(None, error.reason) if isinstance(error, Refused) else None
+    @abstractmethod
+    async def _shared(self, flight: _Flight) -> Answer[T] | None:
+        """What another's question was answered, if we may take it."""
 
+    @abstractmethod
+    async def _pause(self, seconds: float) -> None: ...
 
-class _Sync(_Base[T]):
-    def __init__(
-        self,
-        listener: _Listening,
-        connections: Connections,
-        *,
-        size: int = 100_000,
-        max_age: float = 60.0,
-        negative_ttl: float = 0.0,
-    ) -> None:
-        super().__init__(listener, size, max_age, negative_ttl)
-        self._connections = connections
+    @abstractmethod
+    async def _told(self, ties: tuple[Tie, ...], began: int, seconds: float) -> str | None:
+        """The reason of the first event about one of `ties` since clock `began`. None: not within the time."""
 
-    def _verify(self, question: Question[T] | None, read: Callable[[Row], Answer[T]], otherwise: str) -> tuple[T, Answer[T] | Entry[T], int]:
-        if question is None:
-            raise Refused(otherwise)
+    async def _verify(self, question: Question[T]) -> tuple[T, Answer[T] | Entry[T], int]:
+        """The value; what it is of; and the clock of events before it was asked for."""
+        if question.refused is not None:
+            raise Refused(question.refused)
         entry, flight, ours, began = self._look(question.key)
         if entry is not None:
             return self._given(entry), entry, began
         if flight is not None and not ours:
-            shared = flight.done.result()
+            shared = await self._shared(flight)
             if shared is not None:
                 return self._given(shared), shared, flight.began
             # An event came, or who asked has failed.
@@ -124,50 +135,43 @@ class _Sync(_Base[T]):
         asked = self._hearing.now()
         answer: Answer[T] | None = None
         try:
-            answer = read(ask_alone(self._connections, question.sql, question.arguments))
+            answer = question.read(await self._ask(question))
         except Refused as error:
-            answer = _refused(error)
+            answer = Answer(None, error.reason)
             raise
         finally:
             self._land(question.key, flight, answer, began, asked)
         return self._given(answer), answer, began
 
-    def _ended(self, verify: Callable[[], tuple[T, Answer[T] | Entry[T], int]], timeout: float | None) -> str | None:
+    async def _ended(self, question: Question[T], timeout: float = math.inf) -> str:
+        """Why it no longer verifies. TimeoutError: it still does."""
         hearing = self._hearing
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         known = hearing.now()
         while True:
-            rest = 3600.0 if deadline is None else deadline - time.monotonic()
+            rest = deadline - time.monotonic()
             if rest <= 0:
-                return None
+                raise TimeoutError
             asked = hearing.now()
             try:
-                _, answer, began = verify()
+                _, answer, began = await self._verify(question)
             except Refused as error:
                 return error.reason
             except Unavailable:
                 if hearing.now() - known > hearing.max_staleness:
                     return "unavailable"
-                time.sleep(min(rest, random.uniform(0, hearing.max_staleness / 10)))
+                await self._pause(min(rest, random.uniform(0, hearing.max_staleness / 10)))
                 continue
             known = asked
             until = _until(answer, asked)
             if until is not None and until <= hearing.now():
                 return "expired"
-            told: list[str] = []
-            woken = threading.Event()
-
-            def tell(reason: str, told: list[str] = told, woken: threading.Event = woken) -> None:
-                told.append(reason)
-                woken.set()
-
-            watch = hearing.watch(answer.ties, tell, True, began)
-            woken.wait(min(rest, self._rest(answer, until)))
-            watch.cancel()
+            told = await self._told(answer.ties, began, min(rest, self._rest(answer, until)))
             if until is not None and until <= hearing.now():
                 return "expired"
-            if told == ["flush"]:
-                time.sleep(random.uniform(0, SPREAD))
+            if told == "flush":
+                # Not everybody at once.
+                await self._pause(random.uniform(0, SPREAD))
 
 
 def _until(answer: Answer[Any] | Entry[Any], asked: float) -> float | None:
@@ -177,85 +181,83 @@ def _until(answer: Answer[Any] | Entry[Any], asked: float) -> float | None:
     return asked + answer.left
 
 
-class _Async(_Base[T]):
-    def __init__(
-        self,
-        listener: _Listening,
-        connections: AsyncConnections,
-        *,
-        size: int = 100_000,
-        max_age: float = 60.0,
-        negative_ttl: float = 0.0,
-    ) -> None:
-        super().__init__(listener, size, max_age, negative_ttl)
-        self._connections = connections
+class _Waiting(_Cache[T, Connections]):
+    """For threads: each of these is over when it returns."""
 
-    async def _verify(self, question: Question[T] | None, read: Callable[[Row], Answer[T]], otherwise: str) -> tuple[T, Answer[T] | Entry[T], int]:
-        if question is None:
-            raise Refused(otherwise)
-        entry, flight, ours, began = self._look(question.key)
-        if entry is not None:
-            return self._given(entry), entry, began
-        if flight is not None and not ours:
-            # Whoever stops waiting does not stop the others.
-            shared = await asyncio.shield(asyncio.wrap_future(flight.done))
-            if shared is not None:
-                return self._given(shared), shared, flight.began
-            flight = None
-            with self._hearing.lock:
-                began = self._hearing.clock
-        asked = self._hearing.now()
-        answer: Answer[T] | None = None
+    async def _ask(self, question: Question[T]) -> Row:
+        return ask_alone(self._connections, question.sql, question.arguments)
+
+    async def _shared(self, flight: _Flight) -> Answer[T] | None:
+        return flight.done.result()
+
+    async def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def _told(self, ties: tuple[Tie, ...], began: int, seconds: float) -> str | None:
+        told: list[str] = []
+        woken = threading.Event()
+
+        def tell(reason: str) -> None:
+            told.append(reason)
+            woken.set()
+
+        watch = self._hearing.watch(ties, tell, True, began)
+        woken.wait(seconds)
+        watch.cancel()
+        return told[0] if told else None
+
+
+    def _ended_within(self, question: Question[T], timeout: float | None) -> str | None:
         try:
-            answer = read(await ask_alone_async(self._connections, question.sql, question.arguments))
-        except Refused as error:
-            answer = _refused(error)
-            raise
-        finally:
-            self._land(question.key, flight, answer, began, asked)
-        return self._given(answer), answer, began
+            return _done(self._ended(question, math.inf if timeout is None else timeout))
+        except TimeoutError:
+            return None
 
-    async def _ended(self, verify: Callable[[], Any]) -> str:
-        hearing = self._hearing
+
+def _done(steps: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine of a `_Waiting` returns: it never suspends."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("it waits for a loop")
+
+
+class _Suspending(_Cache[T, AsyncConnections]):
+    """For asyncio."""
+
+    async def _ask(self, question: Question[T]) -> Row:
+        return await ask_alone_async(self._connections, question.sql, question.arguments)
+
+    async def _shared(self, flight: _Flight) -> Answer[T] | None:
+        # Whoever stops waiting does not stop the others.
+        return await asyncio.shield(asyncio.wrap_future(flight.done))
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _told(self, ties: tuple[Tie, ...], began: int, seconds: float) -> str | None:
         loop = asyncio.get_running_loop()
-        known = hearing.now()
-        while True:
-            asked = hearing.now()
-            try:
-                _, answer, began = await verify()
-            except Refused as error:
-                return error.reason
-            except Unavailable:
-                if hearing.now() - known > hearing.max_staleness:
-                    return "unavailable"
-                await asyncio.sleep(random.uniform(0, hearing.max_staleness / 10))
-                continue
-            known = asked
-            until = _until(answer, asked)
-            if until is not None and until <= hearing.now():
-                return "expired"
-            told: asyncio.Future[str] = loop.create_future()
+        told: asyncio.Future[str] = loop.create_future()
 
-            def tell(reason: str, told: asyncio.Future[str] = told) -> None:
-                loop.call_soon_threadsafe(settle, told, reason)
+        def tell(reason: str) -> None:
+            loop.call_soon_threadsafe(settle, told, reason)
 
-            watch = hearing.watch(answer.ties, tell, True, began)
-            try:
-                await asyncio.wait({told}, timeout=self._rest(answer, until))
-            finally:
-                watch.cancel()
-            if until is not None and until <= hearing.now():
-                return "expired"
-            if told.done() and told.result() == "flush":
-                await asyncio.sleep(random.uniform(0, SPREAD))
+        watch = self._hearing.watch(ties, tell, True, began)
+        try:
+            await asyncio.wait({told}, timeout=seconds)
+        finally:
+            watch.cancel()
+        return told.result() if told.done() else None
 
 
-class TokenCache(_Sync[Identity]):
+class TokenCache(_Waiting[Identity]):
     """In front of auth.check_jwt, for threads. `connections` gives a connection for a `with`."""
 
     def verify(self, token: str, device: object = None) -> Identity:
         """Whom the token is of. Raises Refused, or Unavailable."""
-        return self._verify(token_question(token, device), token_answer, "malformed")[0]
+        return _done(self._verify(token_question(token, device)))[0]
 
     def peek(self, token: str, device: object = None) -> Identity | None:
         """What the cache can answer by itself now."""
@@ -263,16 +265,15 @@ class TokenCache(_Sync[Identity]):
 
     def ended(self, token: str, device: object = None, timeout: float | None = None) -> str | None:
         """Waits until the token no longer verifies: the reason. None: not within the time."""
-        question = token_question(token, device)
-        return self._ended(lambda: self._verify(question, token_answer, "malformed"), timeout)
+        return self._ended_within(token_question(token, device), timeout)
 
 
-class ApiKeyCache(_Sync[ApiKey]):
+class ApiKeyCache(_Waiting[ApiKey]):
     """In front of auth.verify_api_key, for threads."""
 
     def verify(self, key: str) -> ApiKey:
         """Whom the key is of. Raises Refused, or Unavailable."""
-        return self._verify(api_key_question(key), api_key_answer, "unknown_api_key")[0]
+        return _done(self._verify(api_key_question(key)))[0]
 
     def peek(self, key: str) -> ApiKey | None:
         """What the cache can answer by itself now."""
@@ -280,16 +281,15 @@ class ApiKeyCache(_Sync[ApiKey]):
 
     def ended(self, key: str, timeout: float | None = None) -> str | None:
         """Waits until the key no longer verifies: the reason. None: not within the time."""
-        question = api_key_question(key)
-        return self._ended(lambda: self._verify(question, api_key_answer, "unknown_api_key"), timeout)
+        return self._ended_within(api_key_question(key), timeout)
 
 
-class AsyncTokenCache(_Async[Identity]):
+class AsyncTokenCache(_Suspending[Identity]):
     """In front of auth.check_jwt, for asyncio. `connections` gives a connection for an `async with`."""
 
     async def verify(self, token: str, device: object = None) -> Identity:
         """Whom the token is of. Raises Refused, or Unavailable."""
-        return (await self._verify(token_question(token, device), token_answer, "malformed"))[0]
+        return (await self._verify(token_question(token, device)))[0]
 
     def peek(self, token: str, device: object = None) -> Identity | None:
         """What the cache can answer by itself now."""
@@ -297,16 +297,15 @@ class AsyncTokenCache(_Async[Identity]):
 
     async def ended(self, token: str, device: object = None) -> str:
         """Waits until the token no longer verifies, and returns the reason."""
-        question = token_question(token, device)
-        return await self._ended(lambda: self._verify(question, token_answer, "malformed"))
+        return await self._ended(token_question(token, device))
 
 
-class AsyncApiKeyCache(_Async[ApiKey]):
+class AsyncApiKeyCache(_Suspending[ApiKey]):
     """In front of auth.verify_api_key, for asyncio."""
 
     async def verify(self, key: str) -> ApiKey:
         """Whom the key is of. Raises Refused, or Unavailable."""
-        return (await self._verify(api_key_question(key), api_key_answer, "unknown_api_key"))[0]
+        return (await self._verify(api_key_question(key)))[0]
 
     def peek(self, key: str) -> ApiKey | None:
         """What the cache can answer by itself now."""
@@ -314,5 +313,4 @@ class AsyncApiKeyCache(_Async[ApiKey]):
 
     async def ended(self, key: str) -> str:
         """Waits until the key no longer verifies, and returns the reason."""
-        question = api_key_question(key)
-        return await self._ended(lambda: self._verify(question, api_key_answer, "unknown_api_key"))
+        return await self._ended(api_key_question(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class AuthError(Exception):
@@ -79,6 +80,20 @@ def translated(error: BaseException) -> AuthError | None:
     else:
         away = isinstance(error, OSError) or any(type(one).__name__ in _AWAY_NAMES for one in _chain(error))
     return Unavailable("the database could not be asked") if away else None
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """The driver's errors become Refused and Unavailable, where they are one of them."""
+    try:
+        yield
+    except AuthError:
+        raise
+    except Exception as error:
+        known = translated(error)
+        if known is None:
+            raise
+        raise known from error
 
 
 def refusal(reason: str) -> AuthError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -20,7 +20,7 @@ MAX_TOKEN = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a token is of. `session_version` is the user's current one."""
+    """Whom a token is of. `session_version` is the one that it carries."""
 
     user_id: str | None
     session_version: int | None
@@ -51,11 +51,15 @@ class ApiKey:
 
 
 class Question(NamedTuple, Generic[T]):
-    """What to ask, and how the cache finds the answer again. No key: it is not looked for."""
+    """What to ask, and how the cache finds the answer again."""
 
     key: Hashable | None
+    """None: it is not looked for."""
     sql: str
     arguments: tuple[str | None, ...]
+    read: Callable[[Row], Answer[T]]
+    refused: str | None = None
+    """The reason, where no database can be asked."""
 
 
 CHECK_JWT = """
@@ -81,10 +85,10 @@ def _can_be_asked(secret: str) -> bool:
     return "\0" not in secret
 
 
-def token_question(token: str, device: object = None) -> Question[Identity] | None:
-    """None: no database can be asked that, it is `malformed`."""
+def token_question(token: str, device: object = None) -> Question[Identity]:
+    """Of a token, from a device."""
     if not _can_be_asked(token):
-        return None
+        return Question(None, CHECK_JWT, (), token_answer, "malformed")
     raw = _bytes(token)
     text = None if device is None else json.dumps(device, sort_keys=True, separators=(",", ":"))
     key: Hashable | None = hashlib.sha256(raw).digest()
@@ -92,7 +96,7 @@ def token_question(token: str, device: object = None) -> Question[Identity] | No
         key = (key, hashlib.sha256(text.encode()).digest())
     if not raw or len(raw) > MAX_TOKEN:
         key = None
-    return Question(key, CHECK_JWT, (token, text))
+    return Question(key, CHECK_JWT, (token, text), token_answer)
 
 
 def fingerprint(key: str) -> str:
@@ -100,21 +104,21 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(_bytes(key)).hexdigest()
 
 
-def api_key_question(key: str) -> Question[ApiKey] | None:
-    """None: no database can be asked that, it is `unknown_api_key`."""
+def api_key_question(key: str) -> Question[ApiKey]:
+    """Of an API key."""
     if not _can_be_asked(key):
-        return None
-    return Question(fingerprint(key) if 0 < len(key) <= MAX_TOKEN else None, VERIFY_API_KEY, (key,))
+        return Question(None, VERIFY_API_KEY, (), api_key_answer, "unknown_api_key")
+    return Question(fingerprint(key) if 0 < len(key) <= MAX_TOKEN else None, VERIFY_API_KEY, (key,), api_key_answer)
 
 
 def token_answer(row: Row) -> Answer[Identity]:
     """Of a row of CHECK_JWT."""
-    valid, reason, user, _, version, jti, issuer, kid, claims, sid, issued_at, expires_at, left = row
+    valid, reason, user, carried, version, jti, issuer, kid, claims, sid, issued_at, expires_at, left = row
     if not valid:
         if reason == NOTHING_SAID:
             raise Unavailable(reason)
         return Answer(None, reason)
-    identity = Identity(user, version, sid, jti, issuer, kid, issued_at, expires_at, claims)
+    identity = Identity(user, carried, sid, jti, issuer, kid, issued_at, expires_at, claims)
     named = {"user": user, "token": jti, "session": sid, "issuer": issuer}
     return Answer(identity, None, _ties(named), version, left)
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from typing import Any
 
 from ._asking import AsyncConnections, Connections, ask, ask_async
-from ._errors import AuthError, translated
+from ._errors import translating
 
 
 def _statement(token: str | None, api_key: str | None) -> tuple[str, tuple[str]]:
@@ -20,47 +20,28 @@ def _statement(token: str | None, api_key: str | None) -> tuple[str, tuple[str]]
 
 
 def authenticate(conn: Any, *, token: str | None = None, api_key: str | None = None) -> None:
-    """Makes the token's user that of the transaction that `conn` is in: a connection of psycopg or SQLAlchemy, or its
-    Session. The database checks the token itself; no cache is asked."""
-    try:
+    """Makes the token's user that of the transaction that `conn` is in: a connection of psycopg, SQLAlchemy or Django, or a
+    Session of SQLAlchemy. The database checks the token itself; no cache is asked."""
+    with translating():
         ask(conn, *_statement(token, api_key))
-    except Exception as error:
-        known = translated(error)
-        if known is None:
-            raise
-        raise known from error
 
 
 async def authenticate_async(conn: Any, *, token: str | None = None, api_key: str | None = None) -> None:
     """The same for asyncio: also a connection of asyncpg, in a transaction."""
-    try:
+    with translating():
         await ask_async(conn, *_statement(token, api_key))
-    except Exception as error:
-        known = translated(error)
-        if known is None:
-            raise
-        raise known from error
-
-
-def _known(error: Exception) -> Exception:
-    return (None if isinstance(error, AuthError) else translated(error)) or error
 
 
 @contextmanager
 def transaction(connections: Connections, *, token: str | None = None, api_key: str | None = None) -> Iterator[Any]:
     """A connection in a transaction that is the token's user's."""
     with ExitStack() as stack:
-        try:
+        with translating():
             conn = stack.enter_context(connections())
             # SQLAlchemy's has begun: `engine.begin`.
             if hasattr(conn, "transaction"):
                 stack.enter_context(conn.transaction())
             authenticate(conn, token=token, api_key=api_key)
-        except Exception as error:
-            known = _known(error)
-            if known is error:
-                raise
-            raise known from error
         yield conn
 
 
@@ -70,14 +51,9 @@ async def async_transaction(
 ) -> AsyncIterator[Any]:
     """A connection in a transaction that is the token's user's."""
     async with AsyncExitStack() as stack:
-        try:
+        with translating():
             conn = await stack.enter_async_context(connections())
             if hasattr(conn, "transaction"):
                 await stack.enter_async_context(conn.transaction())
             await authenticate_async(conn, token=token, api_key=api_key)
-        except Exception as error:
-            known = _known(error)
-            if known is error:
-                raise
-            raise known from error
         yield conn

@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ._asking import AsyncConnections
 from ._errors import AuthError, Refused
@@ -27,6 +27,8 @@ class Verifies(Protocol):
 
     async def verify(self, secret: str, /) -> Any: ...
 
+    async def ended(self, secret: str, /) -> str: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Auth:
@@ -35,6 +37,7 @@ class Auth:
     identity: Identity | ApiKey
     token: str | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
+    cache: Verifies | None = field(default=None, repr=False, compare=False)
 
     @property
     def user_id(self) -> str | None:
@@ -44,6 +47,13 @@ class Auth:
     def transaction(self, connections: AsyncConnections) -> AbstractAsyncContextManager[Any]:
         """A connection in a transaction that is this user's, for row-level security. The database verifies again."""
         return async_transaction(connections, token=self.token, api_key=self.api_key)
+
+    async def ended(self) -> str:
+        """Waits until the token or key no longer verifies, and returns the reason: for websockets and streams."""
+        secret = self.api_key if self.token is None else self.token
+        if self.cache is None or secret is None:
+            raise ValueError("it is of no middleware")
+        return await self.cache.ended(secret)
 
 
 def auth_of(request: Any) -> Auth | None:
@@ -127,9 +137,11 @@ class AuthMiddleware:
     async def _verified(self, scope: Scope) -> Auth | None:
         token, api_key = self._credentials(scope)
         if token is not None:
-            return Auth(await _cache(self._tokens).verify(token), token=token)
+            cache = _cache(self._tokens)
+            return Auth(await cache.verify(token), token=token, cache=cache)
         if api_key is not None and self._api_keys is not None:
-            return Auth(await _cache(self._api_keys).verify(api_key), api_key=api_key)
+            cache = _cache(self._api_keys)
+            return Auth(await cache.verify(api_key), api_key=api_key, cache=cache)
         return None
 
     def _credentials(self, scope: Scope) -> tuple[str | None, str | None]:
@@ -152,7 +164,7 @@ class AuthMiddleware:
 
 def _cache(cache: Verifies | Callable[[], Verifies]) -> Verifies:
     """Frameworks make the middleware before the application starts: then it is given a function."""
-    return cache if hasattr(cache, "verify") else cache()
+    return cast(Verifies, cache) if hasattr(cache, "verify") else cache()
 
 
 async def _refuse(
