@@ -99,31 +99,31 @@ async fn a_listener_that_is_paused_costs_no_more_than_the_promised_time() {
 async fn who_has_lost_the_connection_answers_nothing_before_catching_up() {
     let server = Server::start("lost").await;
     let url = server.url("app");
-    loses(
-        &server,
-        App::start(postgres(&url), postgres(&url), LONG).await,
-    )
-    .await;
-    loses(&server, App::start(pool(&url), pool(&url), LONG).await).await;
+    let listens = url.replace("postgres@", "listener@");
+    let client = connect(&url).await;
+    let role = "CREATE ROLE listener LOGIN; SELECT auth.grant_access('listener', 'listener')";
+    client.batch_execute(role).await.unwrap();
+    let app = App::start(postgres(&listens), postgres(&url), LONG).await;
+    loses(&client, app).await;
+    let app = App::start(pool(&listens), pool(&url), LONG).await;
+    loses(&client, app).await;
 }
 
-async fn loses(server: &Server, app: App<impl Database + Clone>) {
-    let client = connect(&server.url("app")).await;
-    let admin = connect(&server.url("postgres")).await;
-    let allow = async |allowed: &str| {
-        let sql = format!("ALTER DATABASE app ALLOW_CONNECTIONS {allowed}");
-        admin.batch_execute(&sql).await.unwrap();
-    };
-    let changed = make(&client, 104, 0).await.unwrap();
-    let other = make(&client, 105, 0).await.unwrap();
+async fn loses(client: &Client, app: App<impl Database + Clone>) {
+    let changed = make(client, 104, 0).await.unwrap();
+    let other = make(client, 105, 0).await.unwrap();
     app.fill(&[&changed, &other]).await;
-    allow("false").await;
+    let may = async |what: &str| {
+        let sql = format!("ALTER ROLE listener {what}");
+        client.batch_execute(&sql).await.unwrap();
+    };
+    may("NOLOGIN").await;
     client.batch_execute(END_LISTENERS).await.unwrap();
     wait("staleness", async || !app.listener.is_fresh()).await;
-    bump(&client, "104").await;
+    bump(client, "104").await;
     assert!(app.verify(&changed).await.is_err() && !app.knows(&other));
     app.verify(&other).await.expect("the database is asked");
-    allow("true").await;
+    may("LOGIN").await;
     app.sync().await;
     // Only what has changed was evicted.
     assert!(!app.knows(&changed));
