@@ -31,7 +31,6 @@ mod identity_attacks;
 mod identity_everyday;
 mod jwks_sources;
 mod key_bundles;
-mod listeners;
 mod log;
 mod log_prune;
 mod log_race;

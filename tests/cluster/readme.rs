@@ -134,11 +134,12 @@ fn the_code_that_the_docs_show_is_that_of_the_files() {
             code.into_iter().map(move |shown| (page.clone(), shown))
         })
         .collect();
-    for listener in ["listener.py", "listener.mjs", "listener.rs"] {
-        let file = format!("tests/listeners/{listener}");
+    for package in ["python", "node", "rust"] {
+        // Where it runs as printed, by the test of the package.
+        let file = format!("clients/{package}/README.md");
         assert!(
             shown.iter().any(|(_, shown)| shown.file == file),
-            "the docs show nothing of {listener}"
+            "the docs show nothing of {file}"
         );
     }
     for (page, shown) in shown {

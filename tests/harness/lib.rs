@@ -11,7 +11,6 @@
 //! when it goes out of scope. Where things are comes from `tests/run`, by the environment (see [`place`]).
 
 mod app;
-mod caching;
 mod cluster;
 mod expect;
 mod http;
@@ -28,7 +27,6 @@ mod standby;
 mod wire;
 
 pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
-pub use caching::CachingProcess;
 pub use cluster::{Cluster, Setup, shared};
 pub use expect::{assert_reason, refused};
 pub use http::{Request, Response};

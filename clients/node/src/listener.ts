@@ -18,6 +18,7 @@ const LAST_PAUSE = 10_000;
 const CONNECT = 10_000;
 /** The log is read at most 10,000 events at a time; more is a flush. */
 const MANY = 5_000;
+const NAME = "auth_ext listener";
 const STANDBY = "25006";
 const NO_CURSOR = "22023";
 const CATCH_UP = "SELECT event::text AS event, next_cursor FROM auth.invalidations_since($1)";
@@ -113,6 +114,7 @@ export class Listener {
     // The timeouts end what a network has swallowed; the lease does not wait for them.
     const client = new pg.Client({
       ...this.#config,
+      application_name: NAME,
       keepAlive: true,
       connectionTimeoutMillis: CONNECT,
       query_timeout: maxStaleness,

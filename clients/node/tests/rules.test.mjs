@@ -354,7 +354,7 @@ test("ended asks again at exp, and is unavailable when nobody can tell for too l
   const began = performance.now();
   assert.equal(await new TokenCache({ invalidation: deaf }, away).ended("t"), "unavailable");
   const took = performance.now() - began;
-  assert.ok(took > 150 && took < 1_500, `${took} ms`);
+  assert.ok(took > 150 && took < 10_000, `${took} ms`);
 });
 
 test("who waits for an end can give up, and closing a cache ends the waiting", async () => {

@@ -146,6 +146,10 @@ export async function one(pool, text, values) {
   return Object.values(rows[0])[0];
 }
 
+/** Ends the connections of listeners, which say who they are. */
+export const END_LISTENERS = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = 'auth_ext listener'`;
+
 /** Waits until it is so. */
 export async function until(isSo, what, milliseconds = 20_000) {
   const end = performance.now() + milliseconds;
@@ -153,6 +157,12 @@ export async function until(isSo, what, milliseconds = 20_000) {
     if (performance.now() > end) throw new Error(`never: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/** By the clock of performance.now(). */
+export async function sleepUntil(moment) {
+  // Timers may be early.
+  for (let left; (left = moment - performance.now()) > 0; ) await sleep(Math.ceil(left));
 }
 
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Listener, Refused, TokenCache } from "../dist/index.js";
 import { proxy } from "./proxy.mjs";
-import { one, Server, sleep, until } from "./server.mjs";
+import { one, Server, sleep, sleepUntil, until } from "./server.mjs";
 
 const ended = (error) => error instanceof Refused && error.reason === "session_version_mismatch";
 
@@ -39,17 +39,16 @@ test("on a standby changes are known within the bound, and after its promotion n
   const { rows } = await writer.query("SELECT pg_current_wal_insert_lsn() AS lsn");
   await until(() => one(reader, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", [rows[0].lsn]), "replayed");
   const replayed = performance.now();
-  await until(() => !nearTokens.peek(mine), "the bump on the standby");
-  assert.ok(performance.now() - replayed <= maxStaleness, "within the bound");
+  await sleepUntil(replayed + maxStaleness);
+  assert.equal(nearTokens.peek(mine), undefined, "within the bound");
   await assert.rejects(nearTokens.verify(mine), ended);
 
-  await farTokens.verify(other);
-  assert.ok(farTokens.peek(other));
+  await until(async () => (await farTokens.verify(other)) && farTokens.peek(other), "cached");
   primary.stop("immediate");
   standby.run("pg_ctl", "promote", "-s", "-w", "-D", standby.data);
   address.turn(standby.port);
   await reader.query("SELECT auth.bump_session_version('8')");
-  await until(() => far.fresh, "fresh again");
+  await far.sync(20_000);
   assert.equal(farTokens.peek(other), undefined);
   await assert.rejects(farTokens.verify(other), ended);
   assert.ok(errors.length > 0);

@@ -3,18 +3,16 @@
 import contextlib
 import os
 import random
-import signal
 import threading
 import time
 
 import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
-from server import Server, issue
+from server import issue
 
 from auth_ext import ApiKeyCache, Listener, Refused, TokenCache, Unavailable
 from auth_ext._listener import _Listening
-from proxy import Proxy
 
 EVENTS = 10_000 if os.environ.get("AUTH_EXT_LONG") else 1_000
 BOUND = 2.0
@@ -236,62 +234,3 @@ def test_notifications_that_are_dropped_doubled_and_out_of_order_are_healed_by_t
         run.write(EVENTS)
     assert dropped
     run.finish()
-
-
-def test_whatever_happens_to_server_and_connections_the_bound_holds():
-    chosen = seed()
-    server = Server("chaos", shared_preload_libraries="auth_ext", **{"auth_ext.notify": "relay"})
-    try:
-        db = server.application("chaos")
-        proxy = Proxy(server.socket)
-        run = Run(server, db, "psycopg", chosen, f"postgresql://postgres@127.0.0.1:{proxy.port}/{db}?sslmode=disable")
-
-        def backends(what):
-            with server.connect(db) as conn:
-                return [row[0] for row in conn.execute(f"SELECT pid FROM pg_stat_activity WHERE {what}")]
-
-        def terminate(what="application_name = 'auth_ext listener'"):
-            with server.connect(db) as conn:
-                for pid in backends(what):
-                    conn.execute("SELECT pg_terminate_backend(%s)", [pid])
-
-        def pause():
-            paused = backends("application_name = 'auth_ext listener'")
-            for pid in paused:
-                os.kill(pid, signal.SIGSTOP)
-            time.sleep(1.5 * BOUND)
-            for pid in paused:
-                os.kill(pid, signal.SIGCONT)
-
-        def deaf():
-            proxy.deaf.set()
-            time.sleep(1.5 * BOUND)
-            proxy.hear_again()
-
-        def restart():
-            server.stop("fast")
-            server.start()
-
-        troubles = [
-            terminate,
-            lambda: [terminate() or time.sleep(0.2) for _ in range(3)],
-            lambda: terminate("backend_type = 'auth_ext relay'"),
-            restart,
-            server.kill_9,
-            pause,
-            deaf,
-        ]
-        random.Random(chosen).shuffle(troubles)
-        with run.readers():
-            for trouble in troubles:
-                # Changes go on while it happens.
-                writing = threading.Thread(target=run.write, args=[EVENTS // 10])
-                writing.start()
-                time.sleep(0.1)
-                trouble()
-                writing.join()
-                assert run.listener.sync(40), trouble
-        run.finish()
-        proxy.close()
-    finally:
-        server.stop()

@@ -42,6 +42,10 @@ pub const VERIFY_API_KEY: &str = "
            extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining
     FROM auth.verify_api_key($1)";
 
+/// The `application_name` of a listener's connection.
+#[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
+pub(crate) const LISTENER: &str = "auth_ext listener";
+
 /// The place in the log, for a listener.
 #[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
 pub(crate) const CURSOR: &str = "SELECT auth.invalidation_cursor()";

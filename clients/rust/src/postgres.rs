@@ -16,7 +16,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, Row, Socket, Transaction};
 use crate::api_key::ApiKeyRow;
 use crate::credential::Credential;
 use crate::database::{
-    CHECK_TOKEN, CURSOR, Database, SINCE, VERIFY_API_KEY, api_key_row, token_row,
+    CHECK_TOKEN, CURSOR, Database, LISTENER, SINCE, VERIFY_API_KEY, api_key_row, token_row,
 };
 use crate::error::Error;
 use crate::listener::{Session, Source};
@@ -172,7 +172,9 @@ where
     type Session = PostgresSession;
 
     async fn connect(&self) -> Result<PostgresSession, Error> {
-        let (client, mut connection) = self.0.config.connect(self.0.tls.clone()).await?;
+        let mut config = self.0.config.clone();
+        config.application_name(LISTENER);
+        let (client, mut connection) = config.connect(self.0.tls.clone()).await?;
         let (payloads, heard) = mpsc::unbounded_channel();
         // tokio-postgres hands notifications to whoever polls the connection. The channel ends with it.
         let task = tokio::spawn(async move {

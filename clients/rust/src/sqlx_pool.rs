@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::api_key::ApiKeyRow;
 use crate::credential::Credential;
 use crate::database::{
-    CHECK_TOKEN, CURSOR, Database, SINCE, VERIFY_API_KEY, api_key_row, token_row,
+    CHECK_TOKEN, CURSOR, Database, LISTENER, SINCE, VERIFY_API_KEY, api_key_row, token_row,
 };
 use crate::error::Error;
 use crate::listener::{Session, Source};
@@ -69,7 +69,8 @@ impl Source for PgPool {
 
     /// A connection of its own, with the options of the pool: none of the pool's.
     async fn connect(&self) -> Result<SqlxSession, Error> {
-        connect(self.connect_options().as_ref().clone()).await
+        let options = self.connect_options().as_ref().clone();
+        connect(options.application_name(LISTENER)).await
     }
 }
 

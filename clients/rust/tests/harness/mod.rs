@@ -6,6 +6,7 @@ use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -44,34 +45,13 @@ pub struct Server {
 impl Server {
     /// A fresh cluster, with the library preloaded, and an application's database `app`.
     pub async fn start(name: &str) -> Self {
-        let home = PathBuf::from(env("AUTH_EXT_RUN")).join("rust").join(name);
-        std::fs::create_dir_all(&home).expect("the run folder");
-        if let Some((uid, gid)) = os_user() {
-            chown(&home, Some(uid), Some(gid)).expect("chown");
-        }
-        let port = free_port();
-        let server = Self { home, port };
-        let settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\nfsync = off\n\
-             shared_preload_libraries = 'auth_ext'\nauth_ext.prune_interval = 0\nlog_min_messages = warning\n"
+        let server = Self::at(name);
+        let arguments = "-D data -U postgres --auth=trust -E UTF8 --locale=C --no-sync";
+        server.run("initdb", &arguments.split(' ').collect::<Vec<_>>());
+        server.configure(
+            "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\n\
+             shared_preload_libraries = 'auth_ext'\nauth_ext.prune_interval = 0\nlog_min_messages = warning\n",
         );
-        server.run(
-            "initdb",
-            &[
-                "-D",
-                "data",
-                "-U",
-                "postgres",
-                "--auth=trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "--no-sync",
-            ],
-        );
-        let conf = server.home.join("data/postgresql.conf");
-        let old = std::fs::read_to_string(&conf).expect("postgresql.conf");
-        std::fs::write(&conf, old + &settings).expect("postgresql.conf");
         server.launch();
         let admin = connect(&server.url("postgres")).await;
         admin
@@ -84,6 +64,39 @@ impl Server {
             .await
             .expect("the application");
         server
+    }
+
+    /// A hot standby of this one.
+    pub fn standby(&self, name: &str) -> Self {
+        let standby = Self::at(name);
+        let from = format!("--dbname={}", self.url("postgres"));
+        let arguments = "-D data --write-recovery-conf --checkpoint=fast --no-sync";
+        let arguments = arguments.split(' ').chain([&*from]);
+        standby.run("pg_basebackup", &arguments.collect::<Vec<_>>());
+        standby.configure("");
+        standby.launch();
+        standby
+    }
+
+    pub fn promote(&self) {
+        self.run("pg_ctl", &["promote", "-s", "-w", "-D", "data"]);
+    }
+
+    fn at(name: &str) -> Self {
+        let home = PathBuf::from(env("AUTH_EXT_RUN")).join("rust").join(name);
+        std::fs::create_dir_all(&home).expect("the run folder");
+        if let Some((uid, gid)) = os_user() {
+            chown(&home, Some(uid), Some(gid)).expect("chown");
+        }
+        let port = free_port();
+        Self { home, port }
+    }
+
+    fn configure(&self, settings: &str) {
+        let conf = self.home.join("data/postgresql.conf");
+        let old = std::fs::read_to_string(&conf).expect("postgresql.conf");
+        let port = self.port;
+        std::fs::write(&conf, format!("{old}{settings}port = {port}\n")).expect("postgresql.conf");
     }
 
     pub fn url(&self, database: &str) -> String {
@@ -145,6 +158,10 @@ impl Server {
         );
     }
 
+    pub fn stop(&self) {
+        self.try_run("pg_ctl", &["stop", "-s", "-m", "immediate", "-D", "data"]);
+    }
+
     pub fn kill_9(&self) {
         let pid = std::fs::read_to_string(self.home.join("data/postmaster.pid")).expect("a pid");
         signal(pid.lines().next().expect("a pid"), "KILL");
@@ -153,7 +170,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.try_run("pg_ctl", &["stop", "-s", "-m", "immediate", "-D", "data"]);
+        self.stop();
     }
 }
 
@@ -227,6 +244,7 @@ pub const APPLICATION: &str = "
 /// A TCP proxy in front of a server.
 pub struct Proxy {
     pub port: u16,
+    target: Arc<AtomicU16>,
     /// How often connections went silent.
     silences: Arc<watch::Sender<u64>>,
 }
@@ -237,13 +255,14 @@ impl Proxy {
             .await
             .expect("a port");
         let port = listener.local_addr().expect("an address").port();
+        let target = Arc::new(AtomicU16::new(server));
         let silences = Arc::new(watch::Sender::new(0));
-        let silent = silences.clone();
+        let (silent, server) = (silences.clone(), target.clone());
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let mut silent = silent.subscribe();
+                let server = SocketAddr::from(([127, 0, 0, 1], server.load(Ordering::SeqCst)));
                 tokio::spawn(async move {
-                    let server = SocketAddr::from(([127, 0, 0, 1], server));
                     let Ok(mut server) = TcpStream::connect(server).await else {
                         return;
                     };
@@ -256,11 +275,20 @@ impl Proxy {
                 });
             }
         });
-        Self { port, silences }
+        Self {
+            port,
+            target,
+            silences,
+        }
     }
 
     /// Whatever is connected now stays open, and nothing comes through any more: half-open. New connections pass.
     pub fn silence(&self) {
         self.silences.send_modify(|count| *count += 1);
+    }
+
+    /// New connections go to another server.
+    pub fn turn(&self, server: u16) {
+        self.target.store(server, Ordering::SeqCst);
     }
 }
