@@ -1,6 +1,5 @@
 //! The database: what is to be fetched, what was fetched, and what has changed. All that the profile `fetcher` may do.
 
-use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Error, NoTls, Row, Socket
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::failure::Failure;
-use crate::key_set::KeySet;
 use crate::place::Place;
 use crate::tls;
 
@@ -94,33 +92,33 @@ impl Database {
             .collect()
     }
 
-    /// The issuers of which something was committed since the cursor, which moves on. Without a cursor, and with one that this
-    /// server does not know, none: then the rows themselves tell what is new.
-    pub async fn changed(&self, cursor: &mut Option<String>) -> Result<BTreeSet<String>, Failure> {
+    /// The issuers of which something was committed since the cursor, which moves on: one for each transaction. Without a cursor,
+    /// and with one that this server does not know, none: then the rows themselves tell what is new.
+    pub async fn changed(&self, cursor: &mut Option<String>) -> Result<Vec<String>, Failure> {
         let Some(former) = cursor.clone() else {
             let rows = self.query("SELECT auth.invalidation_cursor()", &[]).await?;
             *cursor = rows.first().map(|row| column(row, 0)).transpose()?;
-            return Ok(BTreeSet::new());
+            return Ok(Vec::new());
         };
         let sql = "SELECT min(next_cursor), coalesce(array_agg(event ->> 'issuer') FILTER (WHERE event ->> 'kind' = 'issuer'), '{}')
                    FROM auth.invalidations_since($1)";
         let rows = match in_time_or(self.client.query_typed(sql, &[(&former, Type::TEXT)])).await? {
             Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => {
                 *cursor = None;
-                return Ok(BTreeSet::new());
+                return Ok(Vec::new());
             }
             answer => answer.map_err(|error| failure(&error))?,
         };
         let row = rows.first().ok_or_else(|| Failure::new("no answer"))?;
         *cursor = column::<Option<String>>(row, 0)?.or(Some(former));
-        Ok(column::<Vec<String>>(row, 1)?.into_iter().collect())
+        column(row, 1)
     }
 
-    /// The keys of an issuer that verify now.
-    pub async fn present(&self, issuer: &str) -> Result<KeySet, Failure> {
+    /// The keys of an issuer that verify now, as a JWKS.
+    pub async fn present(&self, issuer: &str) -> Result<String, Failure> {
         let rows = self.query("SELECT auth.jwks($1)::text", &[issuer]).await?;
         let row = rows.first().ok_or_else(|| Failure::new("no answer"))?;
-        KeySet::read(column(row, 0)?)
+        column(row, 0)
     }
 
     /// Takes a set, if it is still to be fetched from there. Answers what the database remarks.

@@ -63,6 +63,8 @@ fn client(allow_http: bool) -> Result<Client, Failure> {
         .tls_backend_preconfigured(tls::config(None)?)
         .https_only(!allow_http)
         .http1_only()
+        // A kept connection may have been ended by the server in the meantime.
+        .pool_max_idle_per_host(0)
         .redirect(Policy::custom(address::redirect))
         .referer(false)
         .user_agent(concat!("auth-ext-jwks/", env!("CARGO_PKG_VERSION")))

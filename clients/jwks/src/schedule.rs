@@ -1,6 +1,6 @@
 //! When each issuer's set is fetched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::database::Source;
@@ -24,7 +24,7 @@ struct Entry {
 
 impl Schedule {
     /// Learns what there is to fetch now, and which issuers' rows were changed. What is new, has another URL or was changed is due.
-    pub fn update(&mut self, sources: Vec<Source>, changed: &BTreeSet<String>, now: Instant) {
+    pub fn update(&mut self, sources: Vec<Source>, changed: &[String], now: Instant) {
         let mut former = std::mem::take(&mut self.0);
         for Source { issuer, jwks_uri } in sources {
             let mut entry = match former.remove(&issuer) {
@@ -105,19 +105,15 @@ mod tests {
         }
     }
 
-    fn nothing() -> BTreeSet<String> {
-        BTreeSet::new()
-    }
-
-    fn only(issuer: &str) -> BTreeSet<String> {
-        [issuer.to_owned()].into()
+    fn only(issuer: &str) -> [String; 1] {
+        [issuer.to_owned()]
     }
 
     /// A schedule of one issuer whose set was fetched at this moment and is good for an hour.
     fn fetched(now: Instant) -> (Schedule, Source) {
         let one = source("a", "https://a");
         let mut schedule = Schedule::default();
-        schedule.update(vec![one.clone()], &nothing(), now);
+        schedule.update(vec![one.clone()], &[], now);
         assert_eq!(schedule.start_one(now), Some(one.clone()));
         assert_eq!(schedule.start_one(now), None);
         schedule.end(&one, Some(HOUR), now, 0.0);

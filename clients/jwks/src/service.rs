@@ -71,8 +71,9 @@ impl<'p> Service<'p> {
         loop {
             let mut changed = database.changed(&mut self.cursor).await?;
             if let Some(own) = own.take() {
-                // What was just taken is no news.
-                changed.remove(&own);
+                // What this program changed itself is no news; what somebody else did at the same time is.
+                let own = changed.iter().position(|issuer| *issuer == own);
+                own.map(|own| changed.swap_remove(own));
             }
             let sources = database.sources().await?;
             self.schedule.update(sources, &changed, Instant::now());
@@ -82,7 +83,7 @@ impl<'p> Service<'p> {
             select! {
                 () = database.heard() => {}
                 () = sleep_until(wake.into()) => {}
-                Some(ended) = self.fetches.join_next() => own = Some(self.end(&mut database, ended).await),
+                Some(ended) = self.fetches.join_next() => own = self.end(&mut database, ended).await,
             }
         }
     }
@@ -109,8 +110,8 @@ impl<'p> Service<'p> {
         None
     }
 
-    /// Has what was fetched taken. The answer is whose it is.
-    async fn end(&mut self, database: &mut Database, ended: Ended) -> String {
+    /// Has what was fetched taken. The answer is whose keys that changed.
+    async fn end(&mut self, database: &mut Database, ended: Ended) -> Option<String> {
         let (source, fetched) = match ended {
             Ok(ended) => ended,
             // A service that lost a fetch would never try it again.
@@ -129,13 +130,16 @@ impl<'p> Service<'p> {
             .end(&source, lifetime, Instant::now(), fastrand::f64());
         let again = freshness::words(delay);
         match taken {
-            Ok(None) => {}
-            Ok(Some(change)) => log::say(&source.issuer, &format!("{change}; again in {again}")),
-            Err(failure) => log::say(
-                &source.issuer,
-                &format!("kept as it was: {failure}; again in {again}"),
-            ),
+            Ok(None) => None,
+            Ok(Some(change)) => {
+                log::say(&source.issuer, &format!("{change}; again in {again}"));
+                Some(source.issuer)
+            }
+            Err(failure) => {
+                let words = format!("kept as it was: {failure}; again in {again}");
+                log::say(&source.issuer, &words);
+                None
+            }
         }
-        source.issuer
     }
 }
