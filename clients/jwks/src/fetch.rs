@@ -36,18 +36,16 @@ pub async fn fetch(source: &Source, allow_http: bool) -> Result<Fetched, Failure
 }
 
 async fn find(source: &Source, allow_http: bool) -> Result<Fetched, Failure> {
-    // A new one each time: so it believes whom the system believes now.
-    let client = client(allow_http)?;
     let url = match address::discovery(&source.issuer, &source.jwks_uri) {
         None => address::address(&source.jwks_uri, None, allow_http)?,
         Some(page) => {
             let page = address::address(&page, None, allow_http)?;
-            let (document, _) = get(&client, page.clone()).await?;
+            let (document, _) = get(page.clone()).await?;
             let found = discovery::jwks_uri(&document, &source.issuer)?;
             address::address(&found, Some(&page), allow_http)?
         }
     };
-    let (document, headers) = get(&client, url).await?;
+    let (document, headers) = get(url).await?;
     let keys = KeySet::read(&document)?;
     let age = header(&headers, AGE).next();
     let lifetime = freshness::lifetime(header(&headers, CACHE_CONTROL), age);
@@ -58,23 +56,25 @@ async fn find(source: &Source, allow_http: bool) -> Result<Fetched, Failure> {
     })
 }
 
-fn client(allow_http: bool) -> Result<Client, Failure> {
-    Client::builder()
+/// A new one for each page: it believes whom the system believes now, and keeps no connection that the server may have ended.
+fn client(url: &Url) -> Result<Client, Failure> {
+    let client = Client::builder()
         .tls_backend_preconfigured(tls::config(None)?)
-        .https_only(!allow_http)
         .http1_only()
-        // A kept connection may have been ended by the server in the meantime.
-        .pool_max_idle_per_host(0)
         .redirect(Policy::custom(address::redirect))
         .referer(false)
-        .user_agent(concat!("auth-ext-jwks/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| Failure::cause(&error))
+        .user_agent(concat!("auth-ext-jwks/", env!("CARGO_PKG_VERSION")));
+    let client = match url.scheme() {
+        "https" => client.https_only(true),
+        // This machine, and not that of a proxy.
+        _ => client.no_proxy(),
+    };
+    client.build().map_err(|error| Failure::cause(&error))
 }
 
 /// The body and the headers of a page.
-async fn get(client: &Client, url: Url) -> Result<(String, HeaderMap), Failure> {
-    let request = client
+async fn get(url: Url) -> Result<(String, HeaderMap), Failure> {
+    let request = client(&url)?
         .get(url)
         .header(ACCEPT, "application/json, application/jwk-set+json");
     let response = request

@@ -51,7 +51,10 @@ pub fn pause(failures: u32, chance: f64) -> Duration {
 
 /// A duration for people.
 pub fn words(duration: Duration) -> String {
-    format!("{} min", duration.as_secs().div_ceil(MINUTE.as_secs()))
+    match duration < MINUTE {
+        true => format!("{} s", duration.as_secs()),
+        false => format!("{} min", duration.as_secs().div_ceil(MINUTE.as_secs())),
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_told_in_minutes() {
+    fn durations_are_told_in_seconds_or_minutes() {
+        assert_eq!(words(Duration::from_secs(59)), "59 s");
         assert_eq!(words(Duration::from_secs(301)), "6 min");
     }
 }

@@ -27,147 +27,169 @@ fn issuer(name: &str) -> String {
     format!("https://{name}.example")
 }
 
-/// `next` is the set of `[old, new]`, which must not be taken; `other` shares no key with what is there.
-fn cases(provider: &Provider, next: &str, other: &str) -> Vec<Case> {
-    let large = format!("{next}{}", " ".repeat(1024 * 1024));
-    let secret = r#"{"keys":[{"kty":"oct","kid":"hunter2","k":"aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMg"}]}"#;
-    let length = next.len();
-    vec![
-        case(
-            "redirect_to_another_host",
-            "redirects to another host",
-            redirect(&provider.url("/good").replace("127.0.0.1", "localhost")),
-        ),
-        case(
-            "redirect_to_another_port",
-            "redirects to another host",
-            redirect(&Provider::start().url("/good")),
-        ),
-        case(
-            "redirect_to_http",
-            "redirects to another host",
-            redirect(&provider.url("/good").replace("https", "http")),
-        ),
-        case(
-            "redirect_to_a_user",
-            "redirects to another host",
-            redirect("https://hunter2:hunter2@idp.example/good"),
-        ),
-        case(
-            "redirect_loop",
-            "again and again",
-            redirect("/redirect_loop"),
-        ),
-        case("redirect_to_nowhere", "answered 302", status(302)),
-        case(
-            "moved_to_a_file",
-            "",
-            redirect("file:///etc/passwd?hunter2"),
-        ),
-        case(
-            "server_error",
-            "answered 500",
-            raw(format!(
-                "HTTP/1.1 500 X\r\nContent-Length: {length}\r\n\r\n{next}"
-            )),
-        ),
-        case(
-            "not_found",
-            "answered 404",
-            raw(format!(
-                "HTTP/1.1 404 X\r\nContent-Length: {length}\r\n\r\n{next}"
-            )),
-        ),
-        case(
-            "unavailable",
-            "answered 503",
-            raw("HTTP/1.1 503 X\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"),
-        ),
-        case(
-            "partial",
-            "answered 206",
-            raw(format!(
-                "HTTP/1.1 206 X\r\nContent-Length: {length}\r\n\r\n{next}"
-            )),
-        ),
-        case("no_content", "answered 204", status(204)),
-        case("html", "no JSON", ok("<html><body>hunter2</body></html>")),
-        case("empty", "no JSON", ok("")),
-        case(
-            "no_text",
-            "no text",
-            raw([
-                &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"[..],
-                &[0xff, 0xfe],
-            ]
-            .concat()),
-        ),
-        case("deep", "no JSON", ok(&"[".repeat(100_000))),
-        case(
-            "null_character",
-            "22P05",
-            ok(&next.replace("\"kid\"", "\"x\":\"hunter2\\u0000\",\"kid\"")),
-        ),
-        case("large", "more than a megabyte", ok(&large)),
-        case(
-            "endless",
-            "more than a megabyte",
-            endless(
-                CHUNKED,
-                &format!("1000\r\n{}\r\n", " ".repeat(0x1000)),
-                Duration::ZERO,
+/// What the cases are made of.
+struct World {
+    provider: Provider,
+    /// The set that may be taken: the present key and a new one.
+    next: String,
+    /// One that has none of the present keys.
+    other: String,
+}
+
+/// Lets each of the cases happen, to issuers of a database of their own.
+#[track_caller]
+fn nothing_changes(name: &str, cases: impl FnOnce(&World) -> Vec<Case>) {
+    let mut relying = Relying::new(shared(), name);
+    let [old, new, other] = ["old", "new", MARK].map(Key::new);
+    let world = World {
+        provider: Provider::start(),
+        next: set(&[&old, &new]),
+        other: set(&[&other]),
+    };
+    let provider = &world.provider;
+    provider.answer("/good", ok(&world.next));
+    let cases = cases(&world);
+    let answer_all = |answer: &dyn Fn(&Case) -> Answer| {
+        for case in &cases {
+            provider.answer(&format!("/{}", case.name), answer(case));
+        }
+    };
+    for case in &cases {
+        relying.trust(
+            &issuer(case.name),
+            &provider.url(&format!("/{}", case.name)),
+        );
+    }
+    answer_all(&|_| ok(&set(&[&old])));
+    relying.program(&["--once"]).run_well();
+
+    answer_all(&|case| case.wrong.clone());
+    let outcome = relying.program(&["--once"]).run();
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert_eq!(
+        outcome.said.len(),
+        cases.len(),
+        "a line for each: {outcome:#?}"
+    );
+    for case in &cases {
+        let issuer = issuer(case.name);
+        let said = outcome.of(&issuer);
+        let [line] = said[..] else {
+            panic!("{issuer}: {outcome:#?}")
+        };
+        assert!(
+            line.starts_with("kept as it was: ") && line.contains(case.said),
+            "{issuer}: {line}"
+        );
+        assert!(!line.contains(MARK), "{line}");
+        assert_eq!(relying.verdict(&issuer, &old), "valid", "{issuer}");
+        for untaken in [&new, &other] {
+            assert_eq!(relying.verdict(&issuer, untaken), "unknown_key", "{issuer}");
+        }
+    }
+
+    answer_all(&|_| ok(&world.next));
+    relying.program(&["--once"]).run_well();
+    for case in &cases {
+        let issuer = issuer(case.name);
+        assert_eq!(relying.verdict(&issuer, &new), "valid", "{issuer}");
+    }
+}
+
+#[test]
+fn a_redirect_to_elsewhere_is_not_followed() {
+    nothing_changes("redirects", |world| {
+        let good = world.provider.url("/good");
+        let elsewhere = "redirects to another host";
+        // They would all answer with a set that could be taken.
+        let other_port = Provider::start();
+        other_port.answer("/good", ok(&world.next));
+        let to = |location: &str| redirect(location);
+        vec![
+            case(
+                "host",
+                elsewhere,
+                to(&good.replace("127.0.0.1", "localhost")),
             ),
-        ),
-        case(
-            "endless_head",
-            "",
-            endless("HTTP/1.1 200 OK\r\n", "X: hunter2\r\n", Duration::ZERO),
-        ),
-        case(
-            "dripping",
-            "ten seconds",
-            endless(CHUNKED, "1\r\n \r\n", Duration::from_millis(300)),
-        ),
-        case(
-            "silent",
-            "ten seconds",
-            endless("", "", Duration::from_secs(1)),
-        ),
-        case("hanging_up", "", raw("")),
-        case(
-            "truncated",
-            "",
+            case("port", elsewhere, to(&other_port.url("/good"))),
+            case("http", elsewhere, to(&good.replace("https", "http"))),
+            case("user", elsewhere, to("https://u:hunter2@idp.example/good")),
+            case("loop", "again and again", to("/loop")),
+            case("file", "", to("file:///etc/passwd?hunter2")),
+            case("nowhere", "answered 302", status(302)),
+        ]
+    });
+}
+
+#[test]
+fn only_a_whole_answer_is_taken() {
+    nothing_changes("answers", |world| {
+        let (next, length) = (&world.next, world.next.len());
+        let said = |status: &str, length: usize| {
             raw(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{next}",
-                length + 10
-            )),
-        ),
-        case(
-            "cut_short",
-            "no JSON",
-            raw(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{next}",
-                length - 10
-            )),
-        ),
-        case(
-            "two_lengths",
-            "",
-            raw(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nContent-Length: 7\r\n\r\n{next}"
-            )),
-        ),
-        case("no_http", "", raw("220 hunter2 ESMTP\r\n")),
-        case(
-            "gzip_bomb",
-            "compressed",
-            with_headers("Content-Encoding: gzip\r\n", "\u{1f}hunter2"),
-        ),
-        case("another_key", "none of the present keys", ok(other)),
-        case("no_keys", "no key", ok(r#"{"keys":[]}"#)),
-        case("no_key_set", "not a", ok(r#"{"hunter2":[]}"#)),
-        case("secret_keys", "none is usable", ok(secret)),
-    ]
+                "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{next}"
+            ))
+        };
+        let two_lengths = format!("200 X\r\nContent-Length: {}", length - 1);
+        vec![
+            case("server_error", "answered 500", said("500", length)),
+            case("not_found", "answered 404", said("404", length)),
+            case("partial", "answered 206", said("206", length)),
+            case("unavailable", "answered 503", status(503)),
+            case("no_content", "answered 204", status(204)),
+            case("hanging_up", "", raw("")),
+            case("truncated", "", said("200", length + 10)),
+            case("cut_short", "no JSON", said("200", length - 10)),
+            case("two_lengths", "", said(&two_lengths, length)),
+            case("no_http", "", raw("220 hunter2 ESMTP\r\n")),
+        ]
+    });
+}
+
+#[test]
+fn an_answer_is_limited_in_time_and_size() {
+    nothing_changes("limits", |world| {
+        let (megabyte, zeros) = (" ".repeat(1024 * 1024), " ".repeat(0x10000));
+        let (large, late) = ("more than a megabyte", "ten seconds");
+        let chunk = format!("10000\r\n{zeros}\r\n");
+        let slowly = Duration::from_millis(300);
+        let head = "HTTP/1.1 200 OK\r\n";
+        let gzip = with_headers("Content-Encoding: gzip\r\n", "\u{1f}hunter2");
+        vec![
+            case("large", large, ok(&format!("{}{megabyte}", world.next))),
+            case("endless", large, endless(CHUNKED, &chunk, Duration::ZERO)),
+            case("head", "", endless(head, "X: hunter2\r\n", Duration::ZERO)),
+            case("dripping", late, endless(CHUNKED, "1\r\n \r\n", slowly)),
+            case("silent", late, endless("", "", slowly)),
+            case("gzip", "compressed", gzip),
+            case("deep", "no JSON", ok(&"[".repeat(100_000))),
+        ]
+    });
+}
+
+#[test]
+fn only_a_set_with_a_present_key_is_taken() {
+    nothing_changes("sets", |world| {
+        let secret = r#"{"keys":[{"kty":"oct","kid":"hunter2","k":"aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMg"}]}"#;
+        let null = world
+            .next
+            .replace("\"kid\"", r#""x5t":"hunter2\u0000","kid""#);
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+        vec![
+            case("another_key", "none of the present keys", ok(&world.other)),
+            case("no_keys", "no key", ok(r#"{"keys":[]}"#)),
+            case("no_set", "not a", ok(r#"{"hunter2":[]}"#)),
+            case("secrets", "none is usable", ok(secret)),
+            case("null_character", "not a", ok(&null)),
+            case("html", "no JSON", ok("<html><body>hunter2</body></html>")),
+            case("empty", "no JSON", ok("")),
+            case(
+                "no_text",
+                "no text",
+                raw([&head[..], &[0xff, 0xfe]].concat()),
+            ),
+        ]
+    });
 }
 
 /// What a discovery document says, in the place of the right one.
@@ -202,62 +224,6 @@ fn documents(name: &str) -> Vec<(&'static str, &'static str, String)> {
             "<html>hunter2</html>".to_owned(),
         ),
     ]
-}
-
-#[test]
-fn whatever_a_provider_does_wrong_the_keys_stay_as_they_were() {
-    let mut relying = Relying::new(shared(), "misbehaviour");
-    let provider = Provider::start();
-    let (old, new, other) = (Key::new("old"), Key::new("new"), Key::new("hunter2"));
-    let (first, next) = (set(&[&old]), set(&[&old, &new]));
-    provider.answer("/good", ok(&next));
-    let cases = cases(&provider, &next, &set(&[&other]));
-    for case in &cases {
-        let path = format!("/{}", case.name);
-        relying.trust(&issuer(case.name), &provider.url(&path));
-        provider.answer(&path, ok(&first));
-    }
-    relying.program(&["--once"]).run_well();
-
-    for case in &cases {
-        provider.answer(&format!("/{}", case.name), case.wrong.clone());
-    }
-    let outcome = relying.program(&["--once"]).run();
-    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
-    assert_eq!(
-        outcome.said.len(),
-        cases.len(),
-        "a line for each: {outcome:#?}"
-    );
-    for case in &cases {
-        let issuer = issuer(case.name);
-        let said = outcome.of(&issuer);
-        let [line] = said[..] else {
-            panic!("{issuer}: {outcome:#?}")
-        };
-        assert!(
-            line.starts_with("kept as it was: ") && line.contains(case.said),
-            "{issuer}: {line}"
-        );
-        assert!(!line.contains(MARK), "{line}");
-        assert_eq!(relying.verdict(&issuer, &old), "valid", "{issuer}");
-        for untaken in [&new, &other] {
-            assert_eq!(relying.verdict(&issuer, untaken), "unknown_key", "{issuer}");
-        }
-    }
-
-    for case in &cases {
-        provider.answer(&format!("/{}", case.name), ok(&next));
-    }
-    relying.program(&["--once"]).run_well();
-    for case in &cases {
-        assert_eq!(
-            relying.verdict(&issuer(case.name), &new),
-            "valid",
-            "{}",
-            case.name
-        );
-    }
 }
 
 #[test]

@@ -202,12 +202,12 @@ fn one_that_fails_is_tried_again_and_holds_up_no_other() {
     let start = Instant::now();
     relying.trust(ISSUER, &provider.url("/keys"));
     running.says(&[ISSUER, "1 new"]);
-    assert!(
-        start.elapsed() < Duration::from_secs(9),
-        "the silent ones were waited for"
-    );
-    let line = running.says(&["https://silent0.example: kept as it was: no whole answer"]);
-    assert_eq!(minutes(&line), 1);
+    // One after the other they take thirty seconds.
+    assert!(start.elapsed() < TOLD, "the silent ones were waited for");
+    running.says(&[
+        "https://silent0.example: kept as it was: no whole answer",
+        "again in 9 s",
+    ]);
     provider.answer("/silent0", ok(&set(&[&two])));
     running.says(&["https://silent0.example: 1 keys"]);
     assert_eq!(relying.verdict("https://silent0.example", &two), "valid");
