@@ -1,10 +1,12 @@
 //! Fetching a key set: within limits, and from nobody but who is asked.
 
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderName};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::address;
@@ -19,7 +21,7 @@ use crate::tls;
 const LIMIT: Duration = Duration::from_secs(10);
 const LARGEST: usize = 1024 * 1024;
 /// How many fetches run at a time.
-pub const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 8;
 
 /// A key set as its provider publishes it.
 pub struct Fetched {
@@ -29,10 +31,42 @@ pub struct Fetched {
     pub lifetime: Duration,
 }
 
-/// Fetches what an issuer's row names.
-pub async fn fetch(source: &Source, allow_http: bool) -> Result<Fetched, Failure> {
-    let fetched = timeout(LIMIT, find(source, allow_http)).await;
-    fetched.unwrap_or_else(|_| Err(Failure::new("no whole answer within ten seconds")))
+/// What came of fetching what an issuer's row names.
+pub type Ended = (Source, Result<Fetched, Failure>);
+
+/// The fetches that run.
+pub struct Fetches {
+    running: JoinSet<Ended>,
+    allow_http: bool,
+}
+
+impl Fetches {
+    pub fn new(allow_http: bool) -> Self {
+        Self {
+            running: JoinSet::new(),
+            allow_http,
+        }
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.running.len() < AT_ONCE
+    }
+
+    pub fn start(&mut self, source: Source) {
+        let allow_http = self.allow_http;
+        self.running.spawn(async move {
+            let fetched = timeout(LIMIT, find(&source, allow_http)).await;
+            let late = |_| Err(Failure::new("no whole answer within ten seconds"));
+            (source, fetched.unwrap_or_else(late))
+        });
+    }
+
+    /// The next that ends; None: none runs.
+    pub async fn next(&mut self) -> Option<Ended> {
+        let ended = self.running.join_next().await?;
+        // Whoever lost a fetch would never try it again.
+        Some(ended.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic())))
+    }
 }
 
 async fn find(source: &Source, allow_http: bool) -> Result<Fetched, Failure> {

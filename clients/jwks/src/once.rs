@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use tokio::task::JoinSet;
-
 use crate::arguments::Arguments;
 use crate::database::{Database, Source};
 use crate::failure::Failure;
-use crate::fetch::{AT_ONCE, Fetched, fetch};
+use crate::fetch::Fetches;
 use crate::log;
 use crate::place::Place;
 use crate::take::take;
@@ -18,20 +16,16 @@ pub async fn once(place: &Place, arguments: &Arguments) -> Result<bool, Failure>
     let sources = database.sources().await?;
     let mut is_whole = all_known(&arguments.replace, &sources);
     let mut waiting = sources.into_iter();
-    let mut fetches = JoinSet::new();
+    let mut fetches = Fetches::new(arguments.allow_http);
     loop {
-        for source in waiting.by_ref().take(AT_ONCE - fetches.len()) {
-            let allow_http = arguments.allow_http;
-            fetches.spawn(async move {
-                let fetched = fetch(&source, allow_http).await;
-                (source, fetched)
-            });
+        while fetches.has_room()
+            && let Some(source) = waiting.next()
+        {
+            fetches.start(source);
         }
-        let Some(ended) = fetches.join_next().await else {
+        let Some((source, fetched)) = fetches.next().await else {
             return Ok(is_whole);
         };
-        let (source, fetched): (Source, Result<Fetched, Failure>) =
-            ended.map_err(|error| Failure::cause(&error))?;
         let any = arguments.replace.contains(&source.issuer);
         let taken = match fetched {
             Ok(fetched) => take(&mut database, &source, &fetched, any).await,

@@ -1,16 +1,14 @@
 //! The service: fetches each set when it is due, and at once when its row has changed.
 
 use std::convert::Infallible;
-use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use tokio::select;
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
-use crate::database::{Database, Source};
+use crate::database::Database;
 use crate::failure::Failure;
-use crate::fetch::{AT_ONCE, Fetched, fetch};
+use crate::fetch::{Ended, Fetches};
 use crate::freshness;
 use crate::log;
 use crate::place::Place;
@@ -22,13 +20,10 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
-type Ended = Result<(Source, Result<Fetched, Failure>), JoinError>;
-
 pub struct Service<'p> {
     place: &'p Place,
-    allow_http: bool,
     schedule: Schedule,
-    fetches: JoinSet<(Source, Result<Fetched, Failure>)>,
+    fetches: Fetches,
     /// What of the log is known. It outlives the connection.
     cursor: Option<String>,
     /// What was last said to be wrong with the database.
@@ -40,9 +35,8 @@ impl<'p> Service<'p> {
     pub fn new(place: &'p Place, allow_http: bool) -> Self {
         Self {
             place,
-            allow_http,
             schedule: Schedule::default(),
-            fetches: JoinSet::new(),
+            fetches: Fetches::new(allow_http),
             cursor: None,
             trouble: None,
             pause: FIRST_PAUSE,
@@ -83,7 +77,7 @@ impl<'p> Service<'p> {
             select! {
                 () = database.heard() => {}
                 () = sleep_until(wake.into()) => {}
-                Some(ended) = self.fetches.join_next() => own = self.end(&mut database, ended).await,
+                Some(ended) = self.fetches.next() => own = self.end(&mut database, ended).await,
             }
         }
     }
@@ -97,26 +91,17 @@ impl<'p> Service<'p> {
 
     /// Starts what is due, as far as there is room. The answer is when to do so again.
     fn start(&mut self) -> Option<Instant> {
-        while self.fetches.len() < AT_ONCE {
+        while self.fetches.has_room() {
             let Some(source) = self.schedule.start_one(Instant::now()) else {
                 return self.schedule.next();
             };
-            let allow_http = self.allow_http;
-            self.fetches.spawn(async move {
-                let fetched = fetch(&source, allow_http).await;
-                (source, fetched)
-            });
+            self.fetches.start(source);
         }
         None
     }
 
     /// Has what was fetched taken. The answer is whose keys that changed.
-    async fn end(&mut self, database: &mut Database, ended: Ended) -> Option<String> {
-        let (source, fetched) = match ended {
-            Ok(ended) => ended,
-            // A service that lost a fetch would never try it again.
-            Err(error) => resume_unwind(error.into_panic()),
-        };
+    async fn end(&mut self, database: &mut Database, (source, fetched): Ended) -> Option<String> {
         let (taken, lifetime) = match fetched {
             Ok(fetched) => (
                 take(database, &source, &fetched, false).await,
