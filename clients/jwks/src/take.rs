@@ -29,7 +29,7 @@ pub async fn take(
     let after = KeySet::read(&present)?;
     let (new, gone) = (after.beside(&before), before.beside(&after));
     Ok(Some(format!(
-        "{} keys, {new} new, {gone} gone",
+        "keys: {} ({new} new, {gone} gone)",
         after.len()
     )))
 }

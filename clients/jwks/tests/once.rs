@@ -22,7 +22,7 @@ fn a_set_is_taken_and_health_says_how_old_it_is() {
     let one = Key::new("one");
     let (mut relying, _provider) = trusting("taken", &[&one]);
     let outcome = relying.program(&["--once"]).run_well();
-    assert_eq!(outcome.of(ISSUER), ["1 keys, 1 new, 0 gone"]);
+    assert_eq!(outcome.of(ISSUER), ["keys: 1 (1 new, 0 gone)"]);
     assert_eq!(relying.verdict(ISSUER, &one), "valid");
     let sql =
         "SELECT concat_ws(' ', jwks_never_fetched, jwks_oldest_age < '1 min') FROM auth.health()";
@@ -98,9 +98,9 @@ fn keys_rotate_with_an_overlap() {
     let (one, two) = (Key::new("one"), Key::new("two"));
     let (mut relying, provider) = trusting("rotation", &[&one]);
     for (published, said) in [
-        (vec![&one], "1 keys, 1 new, 0 gone"),
-        (vec![&one, &two], "2 keys, 1 new, 0 gone"),
-        (vec![&two], "1 keys, 0 new, 1 gone"),
+        (vec![&one], "keys: 1 (1 new, 0 gone)"),
+        (vec![&one, &two], "keys: 2 (1 new, 0 gone)"),
+        (vec![&two], "keys: 1 (0 new, 1 gone)"),
     ] {
         provider.answer("/keys", ok(&set(&published)));
         let outcome = relying.program(&["--once"]).run();
@@ -126,7 +126,7 @@ fn a_set_without_a_common_key_is_taken_when_told_so_of_this_issuer() {
     assert!(outcome.of(ISSUER)[0].contains("--replace"), "{outcome:?}");
     let outcome = relying.program(&["--once", "--replace", ISSUER]).run();
     assert_eq!(outcome.code, Some(1), "the other issuer's set is kept");
-    assert_eq!(outcome.of(ISSUER), ["1 keys, 1 new, 1 gone"]);
+    assert_eq!(outcome.of(ISSUER), ["keys: 1 (1 new, 1 gone)"]);
     assert_eq!(relying.verdict(ISSUER, &one), "unknown_key");
     assert_eq!(relying.verdict(ISSUER, &two), "valid");
     assert_eq!(relying.verdict("https://other.example", &one), "valid");
@@ -144,6 +144,11 @@ fn a_set_without_a_common_key_is_taken_when_told_so_of_this_issuer() {
         relying.verdict("https://other.example", &one),
         "unknown_key"
     );
+    provider.answer("/keys", ok(&set(&[])));
+    assert_eq!(relying.program(&["--once"]).run().code, Some(1));
+    assert_eq!(relying.verdict(ISSUER, &two), "valid");
+    relying.program(&["--once", "--replace", ISSUER]).run_well();
+    assert_eq!(relying.verdict(ISSUER, &two), "unknown_key");
     let outcome = relying
         .program(&["--once", "--replace", "https://misspelt.example"])
         .run();

@@ -64,7 +64,7 @@ fn cache_control_says_when_a_set_is_fetched_again() {
     }
     let running = relying.program(&[]).start();
     for (name, _, expected) in cases {
-        let line = running.says(&[&format!("{name}: 1 keys")]);
+        let line = running.says(&[&format!("{name}: keys: 1")]);
         assert!(expected.contains(&minutes(&line)), "{line}");
     }
     assert_eq!(running.stop("TERM"), Some(0));
@@ -88,7 +88,7 @@ fn a_changed_row_is_fetched_at_once_and_what_it_took_itself_is_no_change() {
     relying
         .admin
         .run("UPDATE auth.issuers SET leeway = '1 second'");
-    running.says(&[ISSUER, "2 keys, 1 new"]);
+    running.says(&[ISSUER, "keys: 2 (1 new"]);
     assert!(start.elapsed() < TOLD, "{:?}", start.elapsed());
     // Another URL.
     provider.answer("/moved", ok(&set(&[&two])));
@@ -209,7 +209,7 @@ fn one_that_fails_is_tried_again_and_holds_up_no_other() {
         "again in 9 s",
     ]);
     provider.answer("/silent0", ok(&set(&[&two])));
-    running.says(&["https://silent0.example: 1 keys"]);
+    running.says(&["https://silent0.example: keys: 1"]);
     assert_eq!(relying.verdict("https://silent0.example", &two), "valid");
     // Also while it waits for an answer, a signal ends it.
     wait_for(&running, &provider, "/silent1", 2);
