@@ -20,8 +20,9 @@ default_cache() {
 CACHE=${AUTH_EXT_CACHE:-$(default_cache)}
 NEIGHBOURS=$CACHE/neighbours
 
-# cargo-pgrx links with this flag. All stages use it, so that they share what they compile.
-export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C link-arg=-Wl,--no-gc-sections"
+# cargo-pgrx links with this flag. All stages use it, once, so that they share what they compile.
+PGRX_FLAG="-C link-arg=-Wl,--no-gc-sections"
+[[ ${RUSTFLAGS:-} == *"$PGRX_FLAG" ]] || export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }$PGRX_FLAG"
 # Where `cargo pgrx init` has written, if the user ran it; ours is another one. Kept for the scripts that these start.
 export AUTH_EXT_USER_PGRX=${AUTH_EXT_USER_PGRX-${PGRX_HOME:-${HOME:-/nonexistent}/.pgrx}}
 export PGRX_HOME=$CACHE/pgrx

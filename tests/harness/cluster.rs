@@ -18,6 +18,9 @@ use crate::place::{place, run, run_with_input, try_run};
 /// How long a server may take to start. Long, for machines that are busy compiling.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Of the socket, too.
+const PORT: u16 = 5432;
+
 /// The cluster that tests share, each with a database of its own.
 pub fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
@@ -28,6 +31,7 @@ pub fn shared() -> &'static Cluster {
 /// server at once and removes the folder.
 pub struct Cluster {
     home: PathBuf,
+    port: u16,
     environment: Vec<(String, String)>,
     databases: AtomicU32,
 }
@@ -35,6 +39,7 @@ pub struct Cluster {
 /// What is special about a cluster that is about to be started.
 pub struct Setup {
     name: String,
+    port: u16,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -54,10 +59,19 @@ impl Setup {
         self
     }
 
+    /// Has the server listen at an address, too.
+    #[must_use]
+    pub fn listen(mut self, address: &str, port: u16) -> Self {
+        self.port = port;
+        self.setting("listen_addresses", address)
+            .setting("port", &port.to_string())
+    }
+
     /// Makes the cluster and starts its server.
     #[must_use]
     pub fn start(self) -> Cluster {
-        let cluster = Cluster::at(place().folder(&self.name), self.environment);
+        let mut cluster = Cluster::at(place().folder(&self.name), self.environment);
+        cluster.port = self.port;
         run(place()
             .program("initdb")
             .args([
@@ -127,6 +141,7 @@ impl Cluster {
     pub fn setup(name: &str) -> Setup {
         Setup {
             name: name.into(),
+            port: PORT,
             settings: Vec::new(),
             environment: Vec::new(),
         }
@@ -135,6 +150,7 @@ impl Cluster {
     pub(crate) fn at(home: PathBuf, environment: Vec<(String, String)>) -> Self {
         Self {
             home,
+            port: PORT,
             environment,
             databases: AtomicU32::new(1),
         }
@@ -339,6 +355,7 @@ impl Cluster {
         let mut config = Client::configure();
         config
             .host_path(&self.home)
+            .port(self.port)
             .user(role)
             .dbname(db)
             .connect_timeout(PATIENCE);
@@ -349,8 +366,9 @@ impl Cluster {
     #[must_use]
     pub fn conninfo(&self, db: &str, role: &str) -> String {
         format!(
-            "host={} port=5432 user={role} dbname={db}",
-            self.home.display()
+            "host={} port={} user={role} dbname={db}",
+            self.home.display(),
+            self.port
         )
     }
 
