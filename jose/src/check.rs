@@ -27,8 +27,24 @@ pub enum Purpose {
     Named(&'static str),
 }
 
-/// The claims of a token that passed.
+/// The claims of a token that passed. Only [`Verified::check`] makes them, and what was kept of such ([`Claims::keep`]):
+///
+/// ```compile_fail
+/// let forged = jose::Claims {
+///     user: Some("ada".into()),
+///     session_version: None,
+///     issued_at: None,
+///     starts_at: None,
+///     expires_at: jose::UnixMicros(i64::MAX),
+///     token_id: None,
+///     device_hash: None,
+///     role: None,
+///     issuer: None,
+///     session_id: Ok(None),
+/// };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claims<'t> {
     /// Whose session it is: the user claim, never empty. `None` where the rules take a token of nobody and it is one.
     pub user: Option<Cow<'t, str>>,

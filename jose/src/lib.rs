@@ -30,6 +30,7 @@ mod fingerprint;
 mod issuer_template;
 mod json;
 mod jwe;
+mod kept;
 mod key;
 mod keyset;
 mod members;
@@ -51,6 +52,7 @@ pub use device::{InvalidDevice, device_hash};
 pub use fingerprint::{digest, fingerprint};
 pub use issuer_template::IssuerTemplate;
 pub use jsonwebtoken::Algorithm;
+pub use kept::KeptClaims;
 pub use key::{
     BundledKey, KeyError, KeyMaterial, Secret, SigningKey, SkippedMember, VerifyingKey,
     import_jwks, open_keys, seal_keys,

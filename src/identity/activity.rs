@@ -1,5 +1,7 @@
 //! Who is authenticated on which connection: what a backend says of itself, and who reads it.
 
+use std::borrow::Cow;
+
 use jose::{Refusal, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
@@ -173,11 +175,14 @@ pub fn active() -> Result<Vec<Active>> {
     }
     let row = |(entry, since, listed): (Entry, i64, Listed)| {
         let (issuer, token_id, session_id) = match listed.by {
-            By::Token(token) => (
-                Some(token.issuer().to_owned()),
-                token.token_id,
-                token.session_id,
-            ),
+            By::Token(token) => {
+                let claims = token.claims();
+                (
+                    Some(token.issuer()),
+                    claims.token_id.map(Cow::into_owned),
+                    claims.session_id.ok().flatten().map(Cow::into_owned),
+                )
+            }
             By::ApiKey(_) | By::Cut(_) => (None, None, None),
         };
         Active {
