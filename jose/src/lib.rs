@@ -49,7 +49,7 @@ pub use check::{Claims, Purpose, SessionCheck};
 pub use claim_path::ClaimPath;
 pub use compact::sign_compact;
 pub use device::{InvalidDevice, device_hash};
-pub use fingerprint::{digest, fingerprint};
+pub use fingerprint::{Fingerprint, digest};
 pub use issuer_template::IssuerTemplate;
 pub use jsonwebtoken::Algorithm;
 pub use kept::KeptClaims;

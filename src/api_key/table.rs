@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use jose::UnixMicros;
+use jose::{Fingerprint, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -114,7 +114,7 @@ impl TimeColumn {
 
 impl ApiKeys {
     /// The rows of that fingerprint; more than one is nobody's.
-    pub fn find(&self, fingerprint: &str) -> Option<KeyRow> {
+    pub fn find(&self, fingerprint: &Fingerprint) -> Option<KeyRow> {
         let types = [pg_sys::TEXTOID];
         let plan = self.plan(&self.plans.by_fingerprint, &types, |table| {
             let condition = format!(
@@ -123,7 +123,7 @@ impl ApiKeys {
             );
             self.select(table, "NULL", &condition, 2)
         });
-        let mut rows = self.read(&plan, &[fingerprint.into_datum()]);
+        let mut rows = self.read(&plan, &[fingerprint.as_str().into_datum()]);
         rows.pop().filter(|_| rows.is_empty())
     }
 
@@ -182,7 +182,7 @@ impl ApiKeys {
 
     /// Writes down the use of a key, at most once a minute and not where another session does so already, and
     /// its fingerprint where the row has none yet.
-    pub fn touch(&self, id: &str, fingerprint: &str) {
+    pub fn touch(&self, id: &str, fingerprint: &Fingerprint) {
         let Some(id) = self.id_type.datum(id) else {
             return;
         };
@@ -212,7 +212,7 @@ impl ApiKeys {
         });
         plan.run(
             Sees::Transaction,
-            &[Some(id), fingerprint.into_datum()],
+            &[Some(id), fingerprint.as_str().into_datum()],
             0,
             |_| (),
         );

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jose::{Refusal, UnixMicros};
+use jose::{Fingerprint, Refusal, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ pub enum By {
     /// An API key.
     ApiKey(KeyMark),
     /// Too long to be listed, as is the user's id perhaps, of which this is the SHA-256.
-    Cut(String),
+    Cut(Fingerprint),
 }
 
 /// What is listed of a credential that holds now.
@@ -90,7 +90,7 @@ fn describe(credential: &Credential) -> Listing {
             is_whole: true,
         };
     }
-    listed.by = By::Cut(jose::fingerprint(&listed.user_id));
+    listed.by = By::Cut(Fingerprint::of(&listed.user_id));
     if listed.user_id.len() > CUT {
         let end = listed.user_id.floor_char_boundary(CUT);
         listed.user_id.truncate(end);
@@ -127,7 +127,7 @@ impl Listed {
 
     fn is_of(&self, user_id: &str) -> bool {
         match &self.by {
-            By::Cut(hash) => *hash == jose::fingerprint(user_id),
+            By::Cut(hash) => *hash == Fingerprint::of(user_id),
             _ => self.user_id == user_id,
         }
     }

@@ -1,6 +1,6 @@
 //! Single sign-on in three steps: a token, taken once for a hand-off, taken once for an access token.
 
-use jose::{Purpose, Refusal, SessionCheck, UnixMicros};
+use jose::{Fingerprint, Purpose, Refusal, SessionCheck, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -69,7 +69,7 @@ fn exchange_sso_token(
                  (handoff_hash, issuer, user_id, session_version, issued_at, target_app, return_url, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 second')",
             &[
-                text(jose::fingerprint(&handoff)),
+                text(Fingerprint::of(&handoff).as_str()),
                 text(issuer.rules.issuer.as_str()),
                 text(user_id),
                 (pg_sys::INT8OID, session.current_version.into_datum()),
@@ -120,7 +120,7 @@ fn complete_sso(handoff: Option<&str>, device: Option<JsonText>) -> OneRow {
 
 /// Takes the hand-off in one statement, so that one caller gets it.
 fn consume(handoff: &str) -> Result<Handoff> {
-    let hash = jose::fingerprint(handoff);
+    let hash = Fingerprint::of(handoff);
     let taken = query(
         Sees::Transaction,
         "UPDATE auth.sso_handoffs SET used_at = clock_timestamp()
@@ -140,11 +140,11 @@ fn consume(handoff: &str) -> Result<Handoff> {
     taken.ok_or_else(|| why_not(&hash).into())
 }
 
-fn why_not(hash: &str) -> Refusal {
+fn why_not(hash: &Fingerprint) -> Refusal {
     let used = query(
         Sees::Latest,
         "SELECT used_at IS NOT NULL FROM auth.sso_handoffs WHERE handoff_hash = $1",
-        &[text(hash)],
+        &[text(hash.as_str())],
         |row| row.required::<bool>(1),
     );
     match used.first() {
