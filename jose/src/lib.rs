@@ -33,6 +33,7 @@ mod jwe;
 mod kept;
 mod key;
 mod keyset;
+mod kid;
 mod members;
 mod random;
 mod refresh_token;
@@ -58,6 +59,7 @@ pub use key::{
     import_jwks, open_keys, seal_keys,
 };
 pub use keyset::{KeySet, TrustedKey};
+pub use kid::Kid;
 pub use members::{member_names, without_members};
 pub use random::{random_octets, random_text, random_uuid};
 pub use refresh_token::RefreshToken;
@@ -65,5 +67,5 @@ pub use refusal::{Refusal, Refused};
 pub use rules::{RequiredClaims, Rules, TokenTypes};
 pub use security_event::{EVENT_LIFETIME, EventSubject, SecurityEvent};
 pub use time::UnixMicros;
-pub use token::{MAX_KID_BYTES, Token};
+pub use token::Token;
 pub use verified::{Verified, judge_payload};

@@ -26,7 +26,7 @@ fn a_sound_token_gives_its_claims() {
     assert_eq!(claims.role, None);
     assert_eq!(claims.issuer, None);
     assert_eq!(claims.session_id, Ok(None));
-    assert_eq!(token.kid(), "k");
+    assert_eq!(token.kid().as_str(), "k");
     assert_eq!(token.payload_json(), payload(&change));
 }
 

@@ -61,7 +61,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         expires_at: time(token.expires_at()),
         token_id: token.token_id().ok().flatten().map(Cow::into_owned),
         issuer: Some(token.issuer_name(rules)),
-        kid: Some(token.kid().to_owned()),
+        kid: Some(token.kid().as_str().to_owned()),
         claims: Some(JsonText(token.payload_json().to_owned())),
     };
     let outcome = signed

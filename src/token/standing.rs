@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jose::{Claims, KeptClaims, Refusal, UnixMicros};
+use jose::{Claims, KeptClaims, Kid, Refusal, UnixMicros};
 use serde::{Deserialize, Serialize};
 
 use super::verified_cache::VerifiedToken;
@@ -15,7 +15,7 @@ use crate::trust;
 pub struct Standing {
     /// The row that it was verified by.
     issuer: String,
-    kid: String,
+    kid: Kid,
     claims: KeptClaims,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     link: Option<String>,
