@@ -2,7 +2,7 @@
 
 use crate::token::is_media_type;
 use crate::verified::Verified;
-use crate::{Refusal, Refused, Rules, UnixMicros};
+use crate::{Refusal, Refused, Rules, SessionVersion, UnixMicros};
 use std::borrow::Cow;
 
 /// How a session is known to have ended. The comparison itself is the caller's.
@@ -49,7 +49,7 @@ pub struct Claims<'t> {
     /// Whose session it is: the user claim, never empty. `None` where the rules take a token of nobody and it is one.
     pub user: Option<Cow<'t, str>>,
     /// The session version; `None` when the claim is absent.
-    pub session_version: Option<i64>,
+    pub session_version: Option<SessionVersion>,
     /// `iat`.
     pub issued_at: Option<UnixMicros>,
     /// The later of `nbf` and `iat`, without leeway.

@@ -1,6 +1,6 @@
 //! What is kept of claims that passed, to be judged again by whoever does not have the token.
 
-use crate::{Claims, UnixMicros};
+use crate::{Claims, SessionVersion, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeptClaims {
     user: Option<String>,
-    session_version: Option<i64>,
+    session_version: Option<SessionVersion>,
     issued_at: Option<i64>,
     starts_at: Option<i64>,
     expires_at: i64,

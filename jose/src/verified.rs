@@ -2,7 +2,9 @@
 
 use crate::json::{Object, Value};
 use crate::token::Content;
-use crate::{ClaimPath, Kid, Purpose, Refusal, Refused, Rules, TrustedKey, UnixMicros};
+use crate::{
+    ClaimPath, Kid, Purpose, Refusal, Refused, Rules, SessionVersion, TrustedKey, UnixMicros,
+};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -86,11 +88,13 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] for anything else.
-    pub fn session_version(&self, rules: &Rules) -> Result<Option<i64>, Refused> {
+    pub fn session_version(&self, rules: &Rules) -> Result<Option<SessionVersion>, Refused> {
         self.claim_at(&rules.version_claim, |value| {
             let digits = value.text();
             let is_unsigned = digits.bytes().all(|b| b.is_ascii_digit());
-            is_unsigned.then(|| digits.parse().ok()).flatten()
+            is_unsigned
+                .then(|| digits.parse().ok().map(SessionVersion::new))
+                .flatten()
         })
     }
 

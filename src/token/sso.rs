@@ -1,6 +1,6 @@
 //! Single sign-on in three steps: a token, taken once for a hand-off, taken once for an access token.
 
-use jose::{Fingerprint, Purpose, Refusal, SessionCheck, UnixMicros};
+use jose::{Fingerprint, Purpose, Refusal, SessionCheck, SessionVersion, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -72,7 +72,7 @@ fn exchange_sso_token(
                 text(Fingerprint::of(&handoff).as_str()),
                 text(issuer.rules.issuer.as_str()),
                 text(user_id),
-                (pg_sys::INT8OID, session.current_version.into_datum()),
+                (pg_sys::INT8OID, session.current_version.map(SessionVersion::get).into_datum()),
                 (pg_sys::TIMESTAMPTZOID, clock::to_timestamptz(issued_at).into_datum()),
                 text(target_app),
                 text(return_url),
@@ -90,7 +90,7 @@ fn exchange_sso_token(
 struct Handoff {
     issuer: String,
     user_id: String,
-    session_version: Option<i64>,
+    session_version: Option<SessionVersion>,
     issued_at: UnixMicros,
     target_app: String,
     return_url: Option<String>,
@@ -130,7 +130,7 @@ fn consume(handoff: &str) -> Result<Handoff> {
         |row| Handoff {
             issuer: row.required(1),
             user_id: row.required(2),
-            session_version: row.get(3),
+            session_version: row.get(3).map(SessionVersion::new),
             issued_at: clock::from_pg(row.required::<TimestampWithTimeZone>(4).into_inner()),
             target_app: row.required(5),
             return_url: row.get(6),
