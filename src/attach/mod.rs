@@ -10,7 +10,7 @@ mod renames;
 mod table;
 mod triggers;
 
-pub use binding::{Attached, Binding, Bindings, bindings, still_holds};
+pub use binding::{Attached, AttachedTable, Binding, Bindings, bindings, still_holds, successor};
 pub use columns::{
     ID_TYPE_NAMES, ID_TYPES, VERSION_DEFINITION, VERSION_TYPES, optional_column, require_column,
     require_distinct,
