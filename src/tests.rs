@@ -307,7 +307,7 @@ mod tests {
     fn a_payload_that_would_not_fit_is_a_flush() {
         let user = |length: usize| Event::User {
             id: "i".repeat(length),
-            session_version: 7,
+            session_version: jose::SessionVersion::new(7),
             reason: Reason::new("updated"),
         };
         let overhead = user(0).payload().len();

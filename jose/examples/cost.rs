@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p jose --example cost`
 
-use jose::{Algorithm, KeyMaterial, KeySet, Token, TrustedKey, UnixMicros, sign_compact};
+use jose::{Algorithm, KeyMaterial, KeySet, Kid, Token, TrustedKey, UnixMicros, sign_compact};
 use std::time::{Duration, Instant};
 
 const PAYLOAD: &str = r#"{"iss":"https://api.example.com","aud":["example.com"],"sub":"42","exp":4102444800,"iat":1700000000,"jti":"11111111-2222-4333-8444-555555555555","session_version":3,"role":"editor"}"#;
@@ -34,9 +34,9 @@ fn main() {
     ] {
         let material = KeyMaterial::generate(name).unwrap();
         let signing = material.signing_key().unwrap().unwrap();
-        let text = sign_compact(&signing, Some("k"), "JWT", PAYLOAD).unwrap();
+        let text = sign_compact(&signing, Kid::new("k").as_ref(), "JWT", PAYLOAD).unwrap();
         let keys = KeySet::new(vec![TrustedKey {
-            kid: "k".to_owned(),
+            kid: Kid::new("k").unwrap(),
             key: material.verifying_key().unwrap(),
             until: None,
         }]);
@@ -45,7 +45,7 @@ fn main() {
             assert!(keys.verify(token, UnixMicros(0)).is_ok());
         });
         let sign = micros(|| {
-            assert!(sign_compact(&signing, Some("k"), "JWT", PAYLOAD).is_ok());
+            assert!(sign_compact(&signing, Kid::new("k").as_ref(), "JWT", PAYLOAD).is_ok());
         });
         println!("{:9}  {verify:21.2}  {sign:8.2}", format!("{name:?}"));
     }

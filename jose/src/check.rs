@@ -2,7 +2,7 @@
 
 use crate::token::is_media_type;
 use crate::verified::Verified;
-use crate::{Refusal, Refused, Rules, UnixMicros};
+use crate::{Refusal, Refused, Rules, SessionVersion, UnixMicros};
 use std::borrow::Cow;
 
 /// How a session is known to have ended. The comparison itself is the caller's.
@@ -27,13 +27,29 @@ pub enum Purpose {
     Named(&'static str),
 }
 
-/// The claims of a token that passed.
+/// The claims of a token that passed. Only [`Verified::check`] makes them, and what was kept of such ([`Claims::keep`]):
+///
+/// ```compile_fail
+/// let forged = jose::Claims {
+///     user: Some("ada".into()),
+///     session_version: None,
+///     issued_at: None,
+///     starts_at: None,
+///     expires_at: jose::UnixMicros(i64::MAX),
+///     token_id: None,
+///     device_hash: None,
+///     role: None,
+///     issuer: None,
+///     session_id: Ok(None),
+/// };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claims<'t> {
     /// Whose session it is: the user claim, never empty. `None` where the rules take a token of nobody and it is one.
     pub user: Option<Cow<'t, str>>,
     /// The session version; `None` when the claim is absent.
-    pub session_version: Option<i64>,
+    pub session_version: Option<SessionVersion>,
     /// `iat`.
     pub issued_at: Option<UnixMicros>,
     /// The later of `nbf` and `iat`, without leeway.

@@ -1,7 +1,7 @@
 //! The fingerprint of a device, and the hash of it that a token can be bound to.
 
 use crate::json::{Object, Value};
-use crate::{Claims, Refusal};
+use crate::{Claims, Fingerprint, Refusal};
 use std::fmt::Write;
 
 /// A device fingerprint that is no JSON object, or is nested deeper than 32 levels.
@@ -24,7 +24,7 @@ pub fn device_hash(json: &str) -> Result<Option<String>, InvalidDevice> {
     }
     let mut canonical = String::with_capacity(json.len());
     write_object(&object, &mut canonical).ok_or(InvalidDevice)?;
-    Ok(Some(crate::fingerprint(&canonical)))
+    Ok(Some(Fingerprint::of(&canonical).into_string()))
 }
 
 impl Claims<'_> {

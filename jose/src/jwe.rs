@@ -181,7 +181,7 @@ mod tests {
             "kBWod-yF8txLpiHawVuD4i0--4.JnhM4m6EyACBn95Vm-Pyrg",
         );
         let keys = crate::open_keys(sealed, PASSPHRASE).unwrap();
-        assert_eq!(keys[0].material.kid.as_deref(), Some("of-jwcrypto"));
+        assert_eq!(keys[0].material.kid, crate::Kid::new("of-jwcrypto"));
         let secret = keys[0].material.secret.as_ref().unwrap();
         assert_eq!(secret.expose(), (0..32).collect::<Vec<u8>>());
     }

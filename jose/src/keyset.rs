@@ -1,13 +1,13 @@
 //! Step 1b: the signature, by the key that the header's `kid` names.
 
 use crate::verified::Verified;
-use crate::{Algorithm, Refusal, Token, UnixMicros, VerifyingKey};
+use crate::{Algorithm, Kid, Refusal, Token, UnixMicros, VerifyingKey};
 
 /// A key that an issuer's tokens may be signed with.
 #[derive(Debug)]
 pub struct TrustedKey {
     /// Its id, unique within the issuer.
-    pub kid: String,
+    pub kid: Kid,
     /// The key itself.
     pub key: VerifyingKey,
     /// It verifies while `now` is before this moment; `None`: until it is removed.
@@ -65,13 +65,13 @@ impl KeySet {
     /// The live keys that may have signed: never empty, all of that algorithm.
     fn candidates(
         &self,
-        kid: Option<&str>,
+        kid: Option<&Kid>,
         algorithm: Algorithm,
         now: UnixMicros,
     ) -> Result<Vec<&TrustedKey>, Refusal> {
         let mut candidates: Vec<_> = self.0.iter().filter(|k| k.is_live(now)).collect();
         if let Some(kid) = kid {
-            candidates.retain(|trusted| trusted.kid == kid);
+            candidates.retain(|trusted| trusted.kid == *kid);
             candidates.truncate(1);
         }
         if candidates.is_empty() {
@@ -94,7 +94,7 @@ mod tests {
 
     fn trusted(material: &KeyMaterial, kid: &str, until: Option<i64>) -> TrustedKey {
         TrustedKey {
-            kid: kid.to_owned(),
+            kid: Kid::new(kid).unwrap(),
             key: material.verifying_key().unwrap(),
             until: until.map(UnixMicros),
         }
@@ -102,12 +102,12 @@ mod tests {
 
     fn signed(material: &KeyMaterial, kid: Option<&str>) -> String {
         let key = material.signing_key().unwrap().unwrap();
-        sign_compact(&key, kid, "JWT", "{}").unwrap()
+        sign_compact(&key, kid.and_then(Kid::new).as_ref(), "JWT", "{}").unwrap()
     }
 
     fn outcome(set: &KeySet, text: &str) -> Result<String, Refusal> {
         let verified = set.verify(Token::decode(text).unwrap(), NOW)?;
-        Ok(verified.kid().to_owned())
+        Ok(verified.kid().as_str().to_owned())
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! Step 1a: a token's structure. No key is looked at, and nothing here is to be trusted yet.
 
 use crate::json::{Object, Value};
-use crate::{Algorithm, AlgorithmName, IssuerTemplate, Refusal, Refused, base64url};
+use crate::{Algorithm, AlgorithmName, IssuerTemplate, Kid, Refusal, Refused, base64url};
 use std::borrow::Cow;
 use std::fmt;
-
-/// The longest accepted key id, in UTF-8 octets.
-pub const MAX_KID_BYTES: usize = 512;
 
 /// A well-formed compact JWS (RFC 7515 section 7.1) whose payload is a JWT claims set
 /// (RFC 7519 section 4). Its signature has not been checked.
@@ -15,7 +12,7 @@ pub struct Token<'t> {
     pub(crate) signature: Vec<u8>,
     pub(crate) content: Content<'t>,
     algorithm: Result<Algorithm, Refusal>,
-    kid: Option<String>,
+    kid: Option<Kid>,
 }
 
 /// What a token says.
@@ -40,7 +37,7 @@ impl<'t> Token<'t> {
     ///   and numbers that Postgres' `numeric` cannot hold;
     /// - the header has a string `alg` and neither `crit`, `zip` nor `enc`; `b64`, if there, is
     ///   true; `typ` and `cty`, if there, are strings, and `cty` is not `JWT` (a nested token);
-    ///   `kid`, if there, is a string of at most [`MAX_KID_BYTES`] octets.
+    ///   `kid`, if there, is a string of at most [`Kid::MAX_BYTES`] octets.
     ///
     /// An `alg` that is a string but not supported is not malformed: see [`Token::algorithm`].
     pub fn decode(text: &'t str) -> Result<Self, Refusal> {
@@ -62,10 +59,10 @@ impl<'t> Token<'t> {
             .parse()
             .map(AlgorithmName::algorithm)
             .map_err(|_| Refusal::UnsupportedAlgorithm);
-        let kid = optional_string(header.get("kid"))?;
-        if kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
-            return None;
-        }
+        let kid = match optional_string(header.get("kid"))? {
+            Some(kid) => Some(Kid::new(kid)?),
+            None => None,
+        };
         let typ = optional_string(header.get("typ"))?;
         let content = Content {
             header,
@@ -103,8 +100,8 @@ impl<'t> Token<'t> {
 
     /// The header's `kid` (RFC 7515 section 4.1.4).
     #[must_use]
-    pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
+    pub fn kid(&self) -> Option<&Kid> {
+        self.kid.as_ref()
     }
 
     /// The payload's `iss` (RFC 7519 section 4.1.1). Unverified: only to pick the issuer whose

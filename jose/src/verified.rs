@@ -2,7 +2,9 @@
 
 use crate::json::{Object, Value};
 use crate::token::Content;
-use crate::{ClaimPath, Purpose, Refusal, Refused, Rules, TrustedKey, UnixMicros};
+use crate::{
+    ClaimPath, Kid, Purpose, Refusal, Refused, Rules, SessionVersion, TrustedKey, UnixMicros,
+};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -12,7 +14,7 @@ use std::fmt;
 /// [`Verified::check`]. The single claims below are for reports on tokens that the check refuses.
 pub struct Verified<'t> {
     pub(crate) content: Content<'t>,
-    kid: String,
+    kid: Kid,
     key_until: Option<UnixMicros>,
 }
 
@@ -41,7 +43,7 @@ impl<'t> Verified<'t> {
     pub(crate) fn of_content(content: Content<'t>) -> Self {
         Self {
             content,
-            kid: String::new(),
+            kid: Kid::default(),
             key_until: None,
         }
     }
@@ -54,7 +56,7 @@ impl<'t> Verified<'t> {
 
     /// The id of the key that verified the token, whether or not the header named it.
     #[must_use]
-    pub fn kid(&self) -> &str {
+    pub fn kid(&self) -> &Kid {
         &self.kid
     }
 
@@ -86,11 +88,13 @@ impl<'t> Verified<'t> {
     ///
     /// # Errors
     /// [`Refusal::InvalidClaim`] for anything else.
-    pub fn session_version(&self, rules: &Rules) -> Result<Option<i64>, Refused> {
+    pub fn session_version(&self, rules: &Rules) -> Result<Option<SessionVersion>, Refused> {
         self.claim_at(&rules.version_claim, |value| {
             let digits = value.text();
             let is_unsigned = digits.bytes().all(|b| b.is_ascii_digit());
-            is_unsigned.then(|| digits.parse().ok()).flatten()
+            is_unsigned
+                .then(|| digits.parse().ok().map(SessionVersion::new))
+                .flatten()
         })
     }
 

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jose::{
-    Algorithm, AlgorithmName, KeyMaterial, KeySet, Refusal, Token, TrustedKey, UnixMicros,
+    Algorithm, AlgorithmName, KeyMaterial, KeySet, Kid, Refusal, Token, TrustedKey, UnixMicros,
     sign_compact,
 };
 use jsonwebtoken as theirs;
@@ -32,7 +32,7 @@ fn their_encoding_key(material: &KeyMaterial) -> theirs::EncodingKey {
 
 fn key_set(material: &KeyMaterial) -> KeySet {
     KeySet::new(vec![TrustedKey {
-        kid: "k".to_owned(),
+        kid: Kid::new("k").unwrap(),
         key: material.verifying_key().unwrap(),
         until: None,
     }])
@@ -53,7 +53,8 @@ fn both_libraries_accept_each_others_tokens_under_every_algorithm() {
         let set = key_set(&material);
 
         let signing = material.signing_key().unwrap().unwrap();
-        let ours = sign_compact(&signing, Some("k"), "JWT", &claims.to_string()).unwrap();
+        let ours =
+            sign_compact(&signing, Kid::new("k").as_ref(), "JWT", &claims.to_string()).unwrap();
         if algorithm.name() == "Ed25519" {
             continue; // jsonwebtoken does not know the name of RFC 9864.
         }

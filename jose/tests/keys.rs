@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jose::{Algorithm, AlgorithmName, KeyError, KeyMaterial};
+use jose::{Algorithm, AlgorithmName, KeyError, KeyMaterial, Kid};
 use serde_json::{Value, json};
 
 macro_rules! file {
@@ -39,7 +39,7 @@ fn a_private_jwk_has_halves_that_match() {
         &json!({"d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}),
     );
     let imported = KeyMaterial::import(&ed, Algorithm::EdDSA).unwrap();
-    assert_eq!(imported.kid.as_deref(), Some("ed"));
+    assert_eq!(imported.kid, Kid::new("ed"));
     assert_eq!(imported.public_jwk.as_deref(), Some(ED25519));
     assert!(imported.signing_key().unwrap().is_some());
     let imported = KeyMaterial::import(&ec, Algorithm::ES256).unwrap();

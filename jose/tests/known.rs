@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jose::{
-    Algorithm, KeyMaterial, KeySet, Purpose, Refusal, Rules, Token, TrustedKey, UnixMicros,
+    Algorithm, KeyMaterial, KeySet, Kid, Purpose, Refusal, Rules, Token, TrustedKey, UnixMicros,
 };
 
 fn key_set(material: &KeyMaterial) -> KeySet {
     KeySet::new(vec![TrustedKey {
-        kid: "k".to_owned(),
+        kid: Kid::new("k").unwrap(),
         key: material.verifying_key().unwrap(),
         until: None,
     }])
@@ -73,16 +73,16 @@ fn the_thumbprints_are_those_of_rfc_7638_and_rfc_8037() {
     // RFC 7638 section 3.1: its example has `alg` and `kid`, which do not count.
     let rsa = r#"{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB","alg":"RS256","kid":"2011-04-29"}"#;
     let material = KeyMaterial::import(rsa, Algorithm::RS256).unwrap();
-    assert_eq!(material.kid.as_deref(), Some("2011-04-29"));
+    assert_eq!(material.kid, Kid::new("2011-04-29"));
     assert_eq!(
-        material.default_kid().unwrap(),
+        material.default_kid().unwrap().as_str(),
         "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
     );
     // RFC 8037 appendix A.3.
     let ed = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
     let material = KeyMaterial::import(ed, Algorithm::EdDSA).unwrap();
     assert_eq!(
-        material.default_kid().unwrap(),
+        material.default_kid().unwrap().as_str(),
         "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
     );
 }

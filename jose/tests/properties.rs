@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jose::{
-    Algorithm, KeyMaterial, KeySet, Purpose, Refusal, Rules, Token, TrustedKey, UnixMicros,
+    Algorithm, KeyMaterial, KeySet, Kid, Purpose, Refusal, Rules, Token, TrustedKey, UnixMicros,
     import_jwks, sign_compact,
 };
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ static ED25519: LazyLock<KeyMaterial> =
     LazyLock::new(|| KeyMaterial::generate(Algorithm::EdDSA).unwrap());
 fn keys() -> KeySet {
     let trusted = |kid: &str, material: &KeyMaterial| TrustedKey {
-        kid: kid.to_owned(),
+        kid: Kid::new(kid).unwrap(),
         key: material.verifying_key().unwrap(),
         until: None,
     };
@@ -31,7 +31,7 @@ thread_local! {
 
 fn sign(material: &KeyMaterial, kid: Option<&str>, payload: &str) -> String {
     let key = material.signing_key().unwrap().unwrap();
-    sign_compact(&key, kid, "JWT", payload).unwrap()
+    sign_compact(&key, kid.and_then(Kid::new).as_ref(), "JWT", payload).unwrap()
 }
 
 fn sound_tokens() -> Vec<String> {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use jose::{ClaimPath, Purpose, Refusal, RequiredClaims, Rules, TokenTypes};
+use jose::{ClaimPath, Purpose, Refusal, RequiredClaims, Rules, SessionVersion, TokenTypes};
 
 fn path(text: &str) -> ClaimPath {
     ClaimPath::parse(text).unwrap()
@@ -208,7 +208,7 @@ fn user_version_and_role_can_be_nested() {
     let claims = token.check(&nested, Purpose::Access, NOW).unwrap();
     assert_eq!(
         (claims.user.as_deref().unwrap(), claims.session_version),
-        ("7", Some(3))
+        ("7", Some(SessionVersion::new(3)))
     );
     assert_eq!(claims.role.as_deref(), Some(r#"["a","b"]"#));
     assert_eq!(outcome(&nested, &[]), Some(Refusal::MissingClaim));

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use jose::{Refusal, SessionVersion};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
@@ -233,12 +234,12 @@ fn session_version(user_id: &str) -> Option<i64> {
         Ok(current()
             .users()?
             .find(user_id)
-            .map(|account| account.session_version))
+            .map(|account| account.session_version.get()))
     })
 }
 
 /// Ends all sessions of a user: the version that is the user's now.
-pub fn end_sessions(user_id: &str, reason: &str) -> Result<i64> {
+pub fn end_sessions(user_id: &str, reason: &str) -> Result<SessionVersion> {
     let attached = current();
     let users = attached.users()?;
     triggers::with_reason(Reason::new(reason), || users.bump(user_id))
@@ -247,7 +248,7 @@ pub fn end_sessions(user_id: &str, reason: &str) -> Result<i64> {
 #[pg_extern(sql = false)]
 fn bump_session_version(user_id: Option<&str>, reason: Option<&str>) -> i64 {
     sql(|| {
-        let user_id = user_id.ok_or(jose::Refusal::UnknownUser)?;
-        end_sessions(user_id, reason.unwrap_or("logout_everywhere"))
+        let user_id = user_id.ok_or(Refusal::UnknownUser)?;
+        end_sessions(user_id, reason.unwrap_or("logout_everywhere")).map(SessionVersion::get)
     })
 }

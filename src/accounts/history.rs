@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use jose::UnixMicros;
+use jose::{Fingerprint, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -100,7 +100,7 @@ fn key(user_id: &str) -> Cow<'_, str> {
     if user_id.len() <= LONGEST_ID {
         user_id.into()
     } else {
-        format!("sha256:{}", jose::fingerprint(user_id)).into()
+        format!("sha256:{}", Fingerprint::of(user_id)).into()
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use jose::SessionVersion;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
@@ -196,7 +197,7 @@ impl Way {
         Some(Found {
             account: Account {
                 id: users.id_type.print(row, 0)?,
-                session_version: version.unwrap_or(0),
+                session_version: SessionVersion::new(version.unwrap_or(0)),
                 active: !has_activity || row.get::<bool>(2).unwrap_or(false),
             },
             also: (self.also.as_ref()).and_then(|(_, also_type)| also_type.print(row, last)),
@@ -235,7 +236,7 @@ impl Way {
             Some(Found {
                 account: Account {
                     id: row.get(1)?,
-                    session_version: row.required(2),
+                    session_version: SessionVersion::new(row.required(2)),
                     active: row.required(3),
                 },
                 also: row.get(4),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use jose::Refusal;
+use jose::{Fingerprint, Refusal};
 use pgrx::datum::{Inet, Interval};
 use pgrx::prelude::*;
 
@@ -70,7 +70,7 @@ fn issue_one_time_token(
                      created_at = excluded.created_at, expires_at = excluded.expires_at,
                      ip_address = excluded.ip_address, user_agent = excluded.user_agent",
             &[
-                text(jose::fingerprint(&token)),
+                text(Fingerprint::of(&token).as_str()),
                 text(account.id),
                 text(purpose),
                 (pg_sys::INT8OID, lifetime.into_datum()),
@@ -100,7 +100,7 @@ fn consume_one_time_token(token: &str, purpose: &str) -> Option<String> {
             "UPDATE auth.one_time_tokens SET used_at = clock_timestamp()
              WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > clock_timestamp()
              RETURNING user_id",
-            &[text(jose::fingerprint(token)), text(purpose)],
+            &[text(Fingerprint::of(token).as_str()), text(purpose)],
             |row| row.required::<String>(1),
         )
         .pop())
@@ -149,7 +149,7 @@ fn holder(token: &str, purpose: &str) -> Result<Option<String>> {
         Sees::Latest,
         "SELECT user_id FROM auth.one_time_tokens
          WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > clock_timestamp()",
-        &[text(jose::fingerprint(token)), text(purpose)],
+        &[text(Fingerprint::of(token).as_str()), text(purpose)],
         |row| row.required::<String>(1),
     )
     .pop();

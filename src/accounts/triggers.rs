@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use jose::SessionVersion;
 use pgrx::prelude::*;
 use pgrx::{
     AllocatedByPostgres, PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback,
@@ -303,7 +304,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     let Some(reason) = reason else { return Ok(()) };
     let event = Event::User {
         id: new.id.clone(),
-        session_version: new.version,
+        session_version: SessionVersion::new(new.version),
         reason,
     };
     if !bumped {
@@ -323,7 +324,7 @@ fn deleted(users: &Users, old: &State) {
     let next_version = old.next_version();
     let event = Event::User {
         id: old.id.clone(),
-        session_version: next_version,
+        session_version: SessionVersion::new(next_version),
         reason: Reason::new("deleted"),
     };
     let is_far = history::is_far_above(users, next_version);

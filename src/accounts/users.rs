@@ -1,6 +1,6 @@
 //! One user's row: found by id as it is committed now, and bumped.
 
-use jose::{Refusal, UnixMicros};
+use jose::{Refusal, SessionVersion, UnixMicros};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
@@ -48,7 +48,7 @@ pub struct Account {
     /// As the id column prints it.
     pub id: String,
     /// The version that a token must carry.
-    pub session_version: i64,
+    pub session_version: SessionVersion,
     /// May this user have sessions?
     pub active: bool,
 }
@@ -71,7 +71,7 @@ impl Users {
     }
 
     /// Raises the user's version by one and answers it. The table's triggers do the rest.
-    pub fn bump(&self, user_id: &str) -> Result<i64> {
+    pub fn bump(&self, user_id: &str) -> Result<SessionVersion> {
         let id = self.id_type.datum(user_id).ok_or(Refusal::UnknownUser)?;
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
         let types = [self.id_type.parameter()];
@@ -89,7 +89,7 @@ impl Users {
             return now.users()?.bump(user_id);
         }
         plan.run(Sees::Transaction, &[Some(id)], 0, |row| {
-            row.get::<i64>(1).unwrap_or(0)
+            SessionVersion::new(row.get(1).unwrap_or(0))
         })
         .pop()
         .ok_or_else(|| Refusal::UnknownUser.into())

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use jose::Refusal;
+use jose::{Fingerprint, Refusal};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -25,8 +25,8 @@ pub struct NewKey {
     pub id: String,
     /// The key itself.
     pub key: String,
-    /// Its lower-case hex SHA-256.
-    pub fingerprint: String,
+    /// What it is looked up by.
+    pub fingerprint: Fingerprint,
 }
 
 /// Makes a key for an active user and inserts its row.
@@ -63,7 +63,7 @@ pub fn create(
         return Err(Refusal::InactiveUser.into());
     }
     let key = format!("{prefix}{}", random_hex()?);
-    let fingerprint = jose::fingerprint(&key);
+    let fingerprint = Fingerprint::of(&key);
     let id = insert(keys, &owner.id, name, expires_at, &key, &fingerprint)?;
     Ok(NewKey {
         id,
@@ -88,7 +88,7 @@ fn insert(
     name: &str,
     expires_at: Option<TimestampWithTimeZone>,
     key: &str,
-    fingerprint: &str,
+    fingerprint: &Fingerprint,
 ) -> Result<String> {
     let mut row = Values::default();
     if let Some(id) = new_id(keys.id_type)? {
@@ -106,7 +106,7 @@ fn insert(
     row.set(
         &keys.fingerprint_column,
         pg_sys::TEXTOID,
-        fingerprint.into_datum(),
+        fingerprint.as_str().into_datum(),
     );
     if keys.has_name {
         row.set("name", pg_sys::TEXTOID, name.into_datum());

@@ -1,6 +1,6 @@
 //! The SQL functions of API keys. Declared in `sql/functions.sql`.
 
-use jose::Refusal;
+use jose::{Fingerprint, Refusal};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::statistics;
 
 #[pg_extern(sql = false)]
 fn api_key_fingerprint(key: &str) -> String {
-    jose::fingerprint(key)
+    Fingerprint::of(key).into_string()
 }
 
 #[pg_extern(sql = false)]
@@ -43,7 +43,7 @@ fn create_api_key(
         Ok(OneRow::default()
             .with(c"id", id)
             .with(c"key", key)
-            .with(c"fingerprint", fingerprint))
+            .with(c"fingerprint", fingerprint.into_string()))
     })
 }
 
@@ -56,7 +56,7 @@ fn described(row: OneRow, found: Found) -> OneRow {
     row.with(c"id", key.id)
         .with(c"user_id", key.user_id)
         .with(c"session_version", key.session_version)
-        .with(c"fingerprint", fingerprint)
+        .with(c"fingerprint", fingerprint.into_string())
         .with(
             c"expires_at",
             key.expires_at.and_then(clock::to_timestamptz),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use jose::UnixMicros;
+use jose::{Fingerprint, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -121,7 +121,7 @@ impl AttachedTable for ApiKeys {
 
 impl ApiKeys {
     /// The rows of that fingerprint; more than one is nobody's.
-    pub fn find(&self, fingerprint: &str) -> Option<KeyRow> {
+    pub fn find(&self, fingerprint: &Fingerprint) -> Option<KeyRow> {
         let types = [pg_sys::TEXTOID];
         let plan = self.plan(&self.plans.by_fingerprint, &types, |table| {
             let condition = format!(
@@ -133,7 +133,7 @@ impl ApiKeys {
         if let Some(now) = successor(self, current) {
             return now.sound()?.find(fingerprint);
         }
-        let mut rows = self.read(&plan, &[fingerprint.into_datum()]);
+        let mut rows = self.read(&plan, &[fingerprint.as_str().into_datum()]);
         rows.pop().filter(|_| rows.is_empty())
     }
 
@@ -198,7 +198,7 @@ impl ApiKeys {
 
     /// Writes down the use of a key, at most once a minute and not where another session does so already, and
     /// its fingerprint where the row has none yet.
-    pub fn touch(&self, id: &str, fingerprint: &str) {
+    pub fn touch(&self, id: &str, fingerprint: &Fingerprint) {
         let Some(id) = self.id_type.datum(id) else {
             return;
         };
@@ -232,7 +232,7 @@ impl ApiKeys {
         }
         plan.run(
             Sees::Transaction,
-            &[Some(id), fingerprint.into_datum()],
+            &[Some(id), fingerprint.as_str().into_datum()],
             0,
             |_| (),
         );

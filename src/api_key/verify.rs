@@ -1,6 +1,6 @@
 //! Does a key hold? Its row by the fingerprint, its state, its owner's state.
 
-use jose::{Refusal, UnixMicros};
+use jose::{Fingerprint, Refusal, UnixMicros};
 use serde::{Deserialize, Serialize};
 
 use super::hash;
@@ -19,17 +19,17 @@ pub const PREFIX_LENGTH: usize = 8;
 pub struct Found {
     /// The row.
     pub row: KeyRow,
-    /// The lower-case hex SHA-256 of the key.
-    pub fingerprint: String,
+    /// That of the key.
+    pub fingerprint: Fingerprint,
 }
 
 /// What a key's row is known by without the key.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct KeyMark {
     id: String,
-    fingerprint: String,
-    /// The SHA-256 of the bcrypt hash, for a row that was found by it.
-    hash: Option<String>,
+    fingerprint: Fingerprint,
+    /// That of the bcrypt hash, for a row that was found by it.
+    hash: Option<Fingerprint>,
 }
 
 impl KeyMark {
@@ -50,7 +50,7 @@ impl Found {
         KeyMark {
             id: self.row.id.clone(),
             fingerprint: self.fingerprint.clone(),
-            hash: self.row.hash.as_deref().map(jose::fingerprint),
+            hash: self.row.hash.as_deref().map(Fingerprint::of),
         }
     }
 }
@@ -72,7 +72,7 @@ pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<F
         .or_else(|| {
             // The hash is read of rows without a fingerprint only.
             let row = keys.find_by_id(&mark.id)?;
-            let hash = row.hash.as_deref().map(jose::fingerprint)?;
+            let hash = row.hash.as_deref().map(Fingerprint::of)?;
             (Some(hash) == mark.hash).then_some(row)
         })
         .filter(|row| row.id == mark.id)
@@ -90,7 +90,7 @@ pub fn find(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
     if key.is_empty() || key.len() > settings::max_token_size() {
         return Err(Refusal::UnknownApiKey.into());
     }
-    let fingerprint = jose::fingerprint(key);
+    let fingerprint = Fingerprint::of(key);
     let row = keys
         .find(&fingerprint)
         .or_else(|| find_by_hash(keys, key))

@@ -1,6 +1,8 @@
 //! Who is authenticated on which connection: what a backend says of itself, and who reads it.
 
-use jose::{Refusal, UnixMicros};
+use std::borrow::Cow;
+
+use jose::{Fingerprint, Refusal, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +49,7 @@ pub enum By {
     /// An API key.
     ApiKey(KeyMark),
     /// Too long to be listed, as is the user's id perhaps, of which this is the SHA-256.
-    Cut(String),
+    Cut(Fingerprint),
 }
 
 /// What is listed of a credential that holds now.
@@ -88,7 +90,7 @@ fn describe(credential: &Credential) -> Listing {
             is_whole: true,
         };
     }
-    listed.by = By::Cut(jose::fingerprint(&listed.user_id));
+    listed.by = By::Cut(Fingerprint::of(&listed.user_id));
     if listed.user_id.len() > CUT {
         let end = listed.user_id.floor_char_boundary(CUT);
         listed.user_id.truncate(end);
@@ -125,7 +127,7 @@ impl Listed {
 
     fn is_of(&self, user_id: &str) -> bool {
         match &self.by {
-            By::Cut(hash) => *hash == jose::fingerprint(user_id),
+            By::Cut(hash) => *hash == Fingerprint::of(user_id),
             _ => self.user_id == user_id,
         }
     }
@@ -173,11 +175,14 @@ pub fn active() -> Result<Vec<Active>> {
     }
     let row = |(entry, since, listed): (Entry, i64, Listed)| {
         let (issuer, token_id, session_id) = match listed.by {
-            By::Token(token) => (
-                Some(token.issuer().to_owned()),
-                token.token_id,
-                token.session_id,
-            ),
+            By::Token(token) => {
+                let claims = token.claims();
+                (
+                    Some(token.issuer()),
+                    claims.token_id.map(Cow::into_owned),
+                    claims.session_id.ok().flatten().map(Cow::into_owned),
+                )
+            }
             By::ApiKey(_) | By::Cut(_) => (None, None, None),
         };
         Active {

@@ -174,7 +174,7 @@ impl Credential {
                 verified, holder, ..
             } => {
                 let token = Standing::of(verified.borrow().as_ref()?, holder.link.as_deref());
-                Some((Some(UnixMicros(token.expires_at)), By::Token(token)))
+                Some((Some(token.claims().expires_at), By::Token(token)))
             }
             Self::Key { mark, last } => {
                 let ends = last.borrow().as_ref()?.expires_at;

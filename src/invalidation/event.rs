@@ -1,5 +1,6 @@
 //! An event and its payload: ids and versions only, no secret.
 
+use jose::SessionVersion;
 use serde::Serialize;
 
 use crate::statistics::Kind;
@@ -40,7 +41,7 @@ pub enum Event {
         /// As the id column prints it.
         id: String,
         /// The version now; for a deleted user the one that a new row of that id would start at.
-        session_version: i64,
+        session_version: SessionVersion,
         /// Why.
         reason: Reason,
     },

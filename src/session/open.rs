@@ -1,6 +1,6 @@
 //! Beginning a session: a login.
 
-use jose::{RefreshToken, UnixMicros};
+use jose::{RefreshToken, SessionVersion, UnixMicros};
 use pgrx::prelude::*;
 
 use super::state::RefreshTokens;
@@ -80,7 +80,7 @@ pub fn open(login: Login<'_>, now: UnixMicros) -> Result<Pair> {
             text(session_id.as_str()),
             text(issuer.rules.issuer.as_str()),
             text(subject.user_id),
-            (pg_sys::INT8OID, subject.session_version.into_datum()),
+            (pg_sys::INT8OID, subject.session_version.map(SessionVersion::get).into_datum()),
             (pg_sys::BYTEAOID, refresh_token.family_hash().as_slice().into_datum()),
             (pg_sys::JSONBOID, RefreshTokens::first(refresh_token.hash()).to_json().into_datum()),
             (pg_sys::JSONBOID, login.device.into_datum()),

@@ -1,6 +1,6 @@
 //! What a session's row holds, and whether the session could be refreshed.
 
-use jose::{Refusal, UnixMicros};
+use jose::{Refusal, SessionVersion, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct Session {
     /// As the id column prints it.
     pub user_id: String,
     /// The user's version when it was opened.
-    pub version: Option<i64>,
+    pub version: Option<SessionVersion>,
     /// The tokens that give another pair.
     pub tokens: RefreshTokens,
     /// What it is bound to.
@@ -55,7 +55,7 @@ impl Session {
             id: row.required(1),
             issuer: row.required(2),
             user_id: row.required(3),
-            version: row.get(4),
+            version: row.get(4).map(SessionVersion::new),
             tokens: RefreshTokens::parse(&row.required::<JsonText>(5).0),
             device_hash: row.get(6),
             claims: row.required::<JsonText>(7).0,

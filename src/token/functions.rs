@@ -1,6 +1,6 @@
 //! The SQL functions of tokens. Declared in `sql/functions.sql`.
 
-use jose::{Purpose, Refusal};
+use jose::{Purpose, Refusal, SessionVersion};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
@@ -63,13 +63,17 @@ fn check_jwt(token: Option<&str>, device: Option<JsonText>) -> OneRow {
             },
         };
         // It answers; the refusal counts all the same.
+        let version = |version: Option<SessionVersion>| version.map(SessionVersion::get);
         let _ = statistics::token(report.reason.map_or(Ok(()), |reason| Err(reason.into())));
         Ok(OneRow::default()
             .with(c"valid", report.reason.is_none())
             .with(c"reason", report.reason.map(Refusal::code))
             .with(c"user_id", report.user_id)
-            .with(c"session_version", report.session_version)
-            .with(c"current_session_version", report.current_session_version)
+            .with(c"session_version", version(report.session_version))
+            .with(
+                c"current_session_version",
+                version(report.current_session_version),
+            )
             .with(c"issued_at", report.issued_at)
             .with(c"expires_at", report.expires_at)
             .with(c"token_id", report.token_id)
@@ -125,7 +129,7 @@ fn issue_jwt(
         let claims = claims.unwrap_or_else(|| JsonText("{}".to_owned()));
         let request = Request {
             user_id: user_id.ok_or(Refusal::UnknownUser)?,
-            session_version,
+            session_version: session_version.map(SessionVersion::new),
             ttl: ttl.as_ref().map(clock::micros).transpose()?,
             device_hash: device_hash(device.as_ref())?,
             claims: &claims.0,

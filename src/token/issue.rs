@@ -1,6 +1,6 @@
 //! Issuing a token: the issuer's rules and the user's row make its claims. Writes nothing.
 
-use jose::{ClaimPath, Refusal, Rules, SessionCheck, UnixMicros};
+use jose::{ClaimPath, Refusal, Rules, SessionCheck, SessionVersion, UnixMicros};
 use serde_json::{Map, Value, json};
 
 use super::session;
@@ -15,7 +15,7 @@ pub struct Request<'a> {
     /// Whose token it is.
     pub user_id: &'a str,
     /// The version, where the caller has it.
-    pub session_version: Option<i64>,
+    pub session_version: Option<SessionVersion>,
     /// Lifetime in microseconds; None is the issuer's `token_ttl`.
     pub ttl: Option<i64>,
     /// The hash of the device that the token is bound to.
@@ -133,16 +133,20 @@ pub struct Subject {
     /// What the token says in the user claim.
     user_claim: String,
     /// None where sessions have none.
-    pub session_version: Option<i64>,
+    pub session_version: Option<SessionVersion>,
 }
 
 /// With a version given the users table is not read, unless the token says something else than the id; without, it is.
-pub fn subject(issuer: &Issuer, user_id: &str, session_version: Option<i64>) -> Result<Subject> {
+pub fn subject(
+    issuer: &Issuer,
+    user_id: &str,
+    session_version: Option<SessionVersion>,
+) -> Result<Subject> {
     refuse_foreign(issuer)?;
     if user_id.is_empty() {
         return Err(Refusal::UnknownUser.into());
     }
-    if session_version.is_some_and(|version| version < 0) {
+    if session_version.is_some_and(|version| version.get() < 0) {
         return Err(Error::Argument(
             "session_version must not be negative".to_owned(),
         ));

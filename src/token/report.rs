@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jose::{Purpose, Refusal, Refused, UnixMicros};
+use jose::{Purpose, Refusal, Refused, SessionVersion, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::session;
@@ -18,8 +18,8 @@ use crate::staleness;
 pub struct Report {
     pub reason: Option<Refusal>,
     pub user_id: Option<String>,
-    pub session_version: Option<i64>,
-    pub current_session_version: Option<i64>,
+    pub session_version: Option<SessionVersion>,
+    pub current_session_version: Option<SessionVersion>,
     pub issued_at: Option<TimestampWithTimeZone>,
     pub expires_at: Option<TimestampWithTimeZone>,
     pub token_id: Option<String>,
@@ -61,7 +61,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         expires_at: time(token.expires_at()),
         token_id: token.token_id().ok().flatten().map(Cow::into_owned),
         issuer: Some(token.issuer_name(rules)),
-        kid: Some(token.kid().to_owned()),
+        kid: Some(token.kid().as_str().to_owned()),
         claims: Some(JsonText(token.payload_json().to_owned())),
     };
     let outcome = signed
@@ -87,7 +87,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
 }
 
 /// A cache that holds an older version deletes its entry at once when it is told the current one.
-fn current_version(refusal: Refusal, user_id: Option<&str>) -> Result<Option<i64>> {
+fn current_version(refusal: Refusal, user_id: Option<&str>) -> Result<Option<SessionVersion>> {
     match (refusal, user_id) {
         (Refusal::SessionVersionMismatch | Refusal::InactiveUser, Some(user_id)) => {
             Ok(accounts::current()

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jose::{Claims, EVENT_LIFETIME, Refusal, UnixMicros};
+use jose::{Claims, EVENT_LIFETIME, Fingerprint, Refusal, UnixMicros};
 use pgrx::prelude::*;
 
 use crate::error::Result;
@@ -27,7 +27,7 @@ fn key(jti: &str) -> Cow<'_, str> {
     if jti.len() <= 1024 {
         jti.into()
     } else {
-        format!("sha256:{}", jose::fingerprint(jti)).into()
+        format!("sha256:{}", Fingerprint::of(jti)).into()
     }
 }
 

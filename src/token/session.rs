@@ -1,6 +1,6 @@
 //! Step 3 of verification: does the user's row, as committed at this moment, still hold the session?
 
-use jose::{Claims, Refusal, Rules, SessionCheck, UnixMicros};
+use jose::{Claims, Refusal, Rules, SessionCheck, SessionVersion, UnixMicros};
 
 use crate::accounts::{self, Account, Users, identities};
 use crate::error::Result;
@@ -12,7 +12,7 @@ pub struct Session {
     /// The user's id, as the id column prints it; None where no row is read.
     pub user_id: Option<String>,
     /// The version now; None where no row is read.
-    pub current_version: Option<i64>,
+    pub current_version: Option<SessionVersion>,
     /// When the login that the token is of is over by the clock; None where it is of none.
     pub until: Option<UnixMicros>,
 }
@@ -119,7 +119,7 @@ pub fn named(issuer: &Issuer, users: &Users, user_id: &str) -> Result<(Account, 
 pub fn verify_login(
     issuer: &Issuer,
     user_id: &str,
-    version: Option<i64>,
+    version: Option<SessionVersion>,
     began_at: UnixMicros,
 ) -> Result<()> {
     if issuer.rules.session_check == SessionCheck::None {
@@ -135,7 +135,7 @@ fn refuse_over(
     rules: &Rules,
     users: &Users,
     account: &Account,
-    version: Option<i64>,
+    version: Option<SessionVersion>,
     issued_at: Option<UnixMicros>,
 ) -> Result<()> {
     if !account.active {
@@ -143,7 +143,7 @@ fn refuse_over(
     }
     match rules.session_check {
         SessionCheck::None => Ok(()),
-        SessionCheck::Version if version.unwrap_or(0) == account.session_version => Ok(()),
+        SessionCheck::Version if version.unwrap_or_default() == account.session_version => Ok(()),
         SessionCheck::Version => Err(Refusal::SessionVersionMismatch.into()),
         SessionCheck::IssuedAt if is_after_last_bump(issued_at, users, account) => Ok(()),
         SessionCheck::IssuedAt => Err(Refusal::IssuedBeforeCutoff.into()),

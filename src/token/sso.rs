@@ -1,6 +1,6 @@
 //! Single sign-on in three steps: a token, taken once for a hand-off, taken once for an access token.
 
-use jose::{Purpose, Refusal, SessionCheck, UnixMicros};
+use jose::{Fingerprint, Purpose, Refusal, SessionCheck, SessionVersion, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -69,10 +69,10 @@ fn exchange_sso_token(
                  (handoff_hash, issuer, user_id, session_version, issued_at, target_app, return_url, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 second')",
             &[
-                text(jose::fingerprint(&handoff)),
+                text(Fingerprint::of(&handoff).as_str()),
                 text(issuer.rules.issuer.as_str()),
                 text(user_id),
-                (pg_sys::INT8OID, session.current_version.into_datum()),
+                (pg_sys::INT8OID, session.current_version.map(SessionVersion::get).into_datum()),
                 (pg_sys::TIMESTAMPTZOID, clock::to_timestamptz(issued_at).into_datum()),
                 text(target_app),
                 text(return_url),
@@ -90,7 +90,7 @@ fn exchange_sso_token(
 struct Handoff {
     issuer: String,
     user_id: String,
-    session_version: Option<i64>,
+    session_version: Option<SessionVersion>,
     issued_at: UnixMicros,
     target_app: String,
     return_url: Option<String>,
@@ -120,7 +120,7 @@ fn complete_sso(handoff: Option<&str>, device: Option<JsonText>) -> OneRow {
 
 /// Takes the hand-off in one statement, so that one caller gets it.
 fn consume(handoff: &str) -> Result<Handoff> {
-    let hash = jose::fingerprint(handoff);
+    let hash = Fingerprint::of(handoff);
     let taken = query(
         Sees::Transaction,
         "UPDATE auth.sso_handoffs SET used_at = clock_timestamp()
@@ -130,7 +130,7 @@ fn consume(handoff: &str) -> Result<Handoff> {
         |row| Handoff {
             issuer: row.required(1),
             user_id: row.required(2),
-            session_version: row.get(3),
+            session_version: row.get(3).map(SessionVersion::new),
             issued_at: clock::from_pg(row.required::<TimestampWithTimeZone>(4).into_inner()),
             target_app: row.required(5),
             return_url: row.get(6),
@@ -140,11 +140,11 @@ fn consume(handoff: &str) -> Result<Handoff> {
     taken.ok_or_else(|| why_not(&hash).into())
 }
 
-fn why_not(hash: &str) -> Refusal {
+fn why_not(hash: &Fingerprint) -> Refusal {
     let used = query(
         Sees::Latest,
         "SELECT used_at IS NOT NULL FROM auth.sso_handoffs WHERE handoff_hash = $1",
-        &[text(hash)],
+        &[text(hash.as_str())],
         |row| row.required::<bool>(1),
     );
     match used.first() {

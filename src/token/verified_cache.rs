@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use jose::{Claims, Purpose, Refusal, UnixMicros};
+use jose::{Claims, Kid, Purpose, Refusal, UnixMicros};
 
 use super::holder::Holder;
 use super::session::{self, Session};
@@ -26,7 +26,7 @@ use crate::trust::{self, Issuer, Trust, UserKey};
 pub struct VerifiedToken {
     trust: Rc<Trust>,
     pub(super) issuer: Rc<Issuer>,
-    pub(super) kid: String,
+    pub(super) kid: Kid,
     key_until: Option<UnixMicros>,
     /// Its claims, as the rules read them.
     pub claims: Claims<'static>,
@@ -98,7 +98,7 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
     let verified = Rc::new(VerifiedToken {
         trust,
         issuer: Rc::clone(&signed.issuer),
-        kid: signed.token.kid().to_owned(),
+        kid: signed.token.kid().clone(),
         key_until: signed.token.key_until(),
         claims,
         payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use jose::{KeyMaterial, Secret, UnixMicros};
+use jose::{KeyMaterial, Kid, Secret, UnixMicros};
 use pgrx::prelude::*;
 
 use super::secrets;
@@ -16,9 +16,9 @@ use crate::pg::{catalog, clock, watch};
 const LONGEST_SECRET: usize = 5_000;
 
 /// Adds a key that was made here. The first that can sign becomes the active one.
-pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
+pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<Kid> {
     let kid = kid_of(kid, material)?;
-    judge(&kid, material)?;
+    judge(material)?;
     lock(issuer)?;
     if insert_first(issuer, &kid, material) {
         Ok(kid)
@@ -28,9 +28,9 @@ pub fn add(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<St
 }
 
 /// The same for one that is imported. A key that is here without its secret gets that back, and stays what it is.
-pub fn import(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
+pub fn import(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result<Kid> {
     let kid = kid_of(kid, material)?;
-    judge(&kid, material)?;
+    judge(material)?;
     lock(issuer)?;
     if insert_first(issuer, &kid, material) {
         return Ok(kid);
@@ -44,23 +44,26 @@ pub fn import(issuer: &str, kid: Option<&str>, material: &KeyMaterial) -> Result
     }
 }
 
-fn taken(kid: &str) -> Error {
+fn taken(kid: &Kid) -> Error {
     Error::Argument(format!(
         "the issuer has a key with kid {} already",
-        quoted(kid)
+        quoted(kid.as_str())
     ))
 }
 
 /// The kid of a key: as it was named, or as its JWK names it, or by default.
-pub fn kid_of(kid: Option<&str>, material: &KeyMaterial) -> Result<String> {
-    match kid.or(material.kid.as_deref()) {
-        Some(kid) => Ok(kid.to_owned()),
-        None => Ok(material.default_kid()?),
-    }
+pub fn kid_of(kid: Option<&str>, material: &KeyMaterial) -> Result<Kid> {
+    let kid = match (kid, &material.kid) {
+        (Some(kid), _) => Kid::new(kid),
+        (None, Some(kid)) => Some(kid.clone()),
+        (None, None) => Some(material.default_kid()?),
+    };
+    kid.filter(|kid| !kid.as_str().is_empty())
+        .ok_or_else(|| Error::Argument("a kid has 1 to 512 bytes".to_owned()))
 }
 
 /// Inserts a key with its secret, and makes it the active one where there is none; false when its kid is taken.
-fn insert_first(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
+fn insert_first(issuer: &str, kid: &Kid, material: &KeyMaterial) -> bool {
     let inserted = insert(issuer, kid, material);
     if inserted && let Some(secret) = &material.secret {
         if is_updated() {
@@ -75,7 +78,7 @@ fn insert_first(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
 /// here and has ended.
 pub fn add_secret(
     issuer: &str,
-    kid: &str,
+    kid: &Kid,
     material: &KeyMaterial,
     until: Option<UnixMicros>,
 ) -> Result<bool> {
@@ -83,7 +86,7 @@ pub fn add_secret(
     if !is_updated() {
         return Err(Error::NOT_UPDATED);
     }
-    judge(kid, material)?;
+    judge(material)?;
     lock(issuer)?;
     match there(issuer, kid, material) {
         There::Nothing if until.is_some_and(|until| until <= clock::now()) => return Ok(false),
@@ -100,7 +103,7 @@ pub fn add_secret(
             return Err(Error::Argument(format!(
                 "the issuer {} has another key with kid {}",
                 quoted(issuer),
-                quoted(kid)
+                quoted(kid.as_str())
             )));
         }
     }
@@ -108,10 +111,7 @@ pub fn add_secret(
 }
 
 /// Refuses a key before anything is written.
-fn judge(kid: &str, material: &KeyMaterial) -> Result<()> {
-    if kid.is_empty() || kid.len() > 512 {
-        return Err(Error::Argument("a kid has 1 to 512 bytes".to_owned()));
-    }
+fn judge(material: &KeyMaterial) -> Result<()> {
     let octets = material.secret.as_ref().map_or(0, |s| s.expose().len());
     if octets > LONGEST_SECRET {
         return Err(Error::Argument(format!(
@@ -123,7 +123,7 @@ fn judge(kid: &str, material: &KeyMaterial) -> Result<()> {
     Ok(())
 }
 
-fn give_back(issuer: &str, kid: &str, secret: &Secret) {
+fn give_back(issuer: &str, kid: &Kid, secret: &Secret) {
     secrets::put(issuer, kid, secret);
     watch::announce(catalog::auth_relation(c"signing_key_store"));
     invalidation::record(Event::Issuer {
@@ -132,7 +132,7 @@ fn give_back(issuer: &str, kid: &str, secret: &Secret) {
 }
 
 /// Inserts a key that is not the active one; false when its kid is taken.
-fn insert(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
+fn insert(issuer: &str, kid: &Kid, material: &KeyMaterial) -> bool {
     query(
         Sees::Transaction,
         "UPDATE auth.signing_key_store SET active = false
@@ -142,7 +142,7 @@ fn insert(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
     );
     let key = [
         text(issuer),
-        text(kid),
+        text(kid.as_str()),
         text(material.algorithm.name()),
         text(material.public_jwk.as_deref()),
     ];
@@ -171,24 +171,24 @@ fn insert(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
 }
 
 /// Makes the key the active one if the issuer has none.
-fn activate_first(issuer: &str, kid: &str) {
+fn activate_first(issuer: &str, kid: &Kid) {
     query(
         Sees::Transaction,
         "UPDATE auth.signing_key_store SET active = true
          WHERE issuer = $1 AND kid = $2
            AND NOT EXISTS (SELECT FROM auth.signing_key_store WHERE issuer = $1 AND active)",
-        &[text(issuer), text(kid)],
+        &[text(issuer), text(kid.as_str())],
         |_| (),
     );
 }
 
-fn end_at(issuer: &str, kid: &str, until: UnixMicros) {
+fn end_at(issuer: &str, kid: &Kid, until: UnixMicros) {
     query(
         Sees::Transaction,
         "UPDATE auth.signing_key_store SET verify_until = $3 WHERE issuer = $1 AND kid = $2",
         &[
             text(issuer),
-            text(kid),
+            text(kid.as_str()),
             (
                 pg_sys::TIMESTAMPTZOID,
                 clock::to_timestamptz(until).into_datum(),
@@ -208,7 +208,7 @@ enum There {
     Another,
 }
 
-fn there(issuer: &str, kid: &str, material: &KeyMaterial) -> There {
+fn there(issuer: &str, kid: &Kid, material: &KeyMaterial) -> There {
     let Layout { signs, has_secret } = layout();
     let found = query(
         Sees::Transaction,
@@ -218,7 +218,7 @@ fn there(issuer: &str, kid: &str, material: &KeyMaterial) -> There {
         ),
         &[
             text(issuer),
-            text(kid),
+            text(kid.as_str()),
             text(material.public_jwk.as_deref()),
             text(material.algorithm.name()),
         ],
@@ -234,8 +234,8 @@ fn there(issuer: &str, kid: &str, material: &KeyMaterial) -> There {
 }
 
 /// A private half belongs to its public one; the secret of HMAC has to be compared.
-fn has_that_secret(issuer: &str, kid: &str, material: &KeyMaterial) -> bool {
-    let name = (issuer.to_owned(), kid.to_owned());
+fn has_that_secret(issuer: &str, kid: &Kid, material: &KeyMaterial) -> bool {
+    let name = (issuer.to_owned(), kid.clone());
     let here = secrets::read(&HashSet::from([name.clone()]));
     match (here.get(&name), &material.secret) {
         (Some(here), Some(secret)) => material.public_jwk.is_some() || here.is(secret),

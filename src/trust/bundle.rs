@@ -1,6 +1,6 @@
 //! Keys with their secrets, out and in, under a passphrase.
 
-use jose::{BundledKey, UnixMicros};
+use jose::{BundledKey, Kid, UnixMicros};
 
 use super::{add, current, stored};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub fn export(passphrase: &str, issuer: Option<&str>) -> Result<String> {
 }
 
 /// Takes the keys of a bundle in, all or none: the kids that have their secret now.
-pub fn import(bundle: &str, passphrase: &str) -> Result<Vec<String>> {
+pub fn import(bundle: &str, passphrase: &str) -> Result<Vec<Kid>> {
     let mut kids = Vec::new();
     for key in jose::open_keys(bundle, passphrase)? {
         kids.extend(take_in(key)?);
@@ -29,7 +29,7 @@ pub fn import(bundle: &str, passphrase: &str) -> Result<Vec<String>> {
 }
 
 /// None for a key that has ended meanwhile and is not here.
-fn take_in(key: BundledKey) -> Result<Option<String>> {
+fn take_in(key: BundledKey) -> Result<Option<Kid>> {
     let BundledKey {
         issuer,
         until,

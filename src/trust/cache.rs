@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use jose::{
-    ClaimPath, KeySet, RequiredClaims, Rules, SessionCheck, Token, TokenTypes, UnixMicros, Verified,
+    ClaimPath, KeySet, Kid, RequiredClaims, Rules, SessionCheck, Token, TokenTypes, UnixMicros,
+    Verified,
 };
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
@@ -219,20 +220,20 @@ impl Issuer {
         if self.held.is_empty() {
             return Ok(self.keys.verify(token, now)?);
         }
-        let kid = token.kid().map(str::to_owned);
+        let kid = token.kid().cloned();
         let algorithm = token.algorithm()?;
         self.keys.verify(token, now).map_err(|refusal| {
             self.held
                 .iter()
-                .find_map(|held| held.may_have_signed(kid.as_deref(), algorithm))
+                .find_map(|held| held.may_have_signed(kid.as_ref(), algorithm))
                 .unwrap_or(refusal.into())
         })
     }
 
     /// Does a key of that id verify now?
-    pub fn has_live_key(&self, kid: &str, now: UnixMicros) -> bool {
+    pub fn has_live_key(&self, kid: &Kid, now: UnixMicros) -> bool {
         let mut keys = self.keys.keys().iter();
-        keys.any(|key| key.kid == kid && key.is_live(now))
+        keys.any(|key| key.kid == *kid && key.is_live(now))
     }
 
     /// The key that signs now; 55000 when there is none.

@@ -1,5 +1,6 @@
 //! Key sets that somebody fetches and brings: of which issuers, and in what way.
 
+use jose::Kid;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::store;
@@ -31,7 +32,7 @@ pub fn sources() -> Vec<Source> {
 
 /// Takes a JWKS that was fetched, as [`store::import_jwks`] does, and notes when. Whoever fetches is trusted with no more than the
 /// keys of providers: an issuer whose tokens are signed here is none.
-pub fn refresh_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
+pub fn refresh_jwks(issuer: &str, jwks: &str) -> Result<Vec<Kid>> {
     // From here to the end of the transaction nobody changes the row or adds a key. What others did before is judged as it is
     // committed, also in an old snapshot.
     store::lock(issuer)?;

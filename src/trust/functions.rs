@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use jose::{AlgorithmName, KeyMaterial};
+use jose::{AlgorithmName, KeyMaterial, Kid};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 
@@ -34,7 +34,7 @@ fn algorithm(alg: Option<&str>) -> Result<AlgorithmName> {
 fn create_signing_key(issuer: Option<&str>, alg: Option<&str>, kid: Option<&str>) -> String {
     sql(|| {
         let alg = algorithm(alg)?;
-        add::add(&named(issuer)?, kid, &KeyMaterial::generate(alg)?)
+        add::add(&named(issuer)?, kid, &KeyMaterial::generate(alg)?).map(Kid::into_string)
     })
 }
 
@@ -48,14 +48,14 @@ fn import_signing_key(
     sql(|| {
         let alg = algorithm(alg)?;
         let material = KeyMaterial::import(required(key, "key")?, alg)?;
-        add::import(&named(issuer)?, kid, &material)
+        add::import(&named(issuer)?, kid, &material).map(Kid::into_string)
     })
 }
 
 #[pg_extern(sql = false)]
 fn import_jwks(jwks: Option<JsonText>, issuer: Option<&str>) -> SetOfIterator<'static, String> {
     let kids = sql(|| store::import_jwks(&named(issuer)?, &required(jwks, "jwks")?.0));
-    SetOfIterator::new(kids)
+    SetOfIterator::new(kids.into_iter().map(Kid::into_string))
 }
 
 #[pg_extern(sql = false)]
@@ -64,7 +64,7 @@ fn refresh_jwks(issuer: Option<&str>, jwks: Option<JsonText>) -> SetOfIterator<'
         let name = named(Some(required(issuer, "issuer")?))?;
         fetch::refresh_jwks(&name, &required(jwks, "jwks")?.0)
     });
-    SetOfIterator::new(kids)
+    SetOfIterator::new(kids.into_iter().map(Kid::into_string))
 }
 
 #[pg_extern(sql = false)]
@@ -83,11 +83,10 @@ fn jwks_sources() -> TableIterator<
 #[pg_extern(sql = false)]
 fn activate_signing_key(kid: Option<&str>, issuer: Option<&str>, overlap: Option<Interval>) {
     sql(|| {
-        store::activate(
-            &named(issuer)?,
-            required(kid, "kid")?,
-            overlap_micros(issuer, overlap)?,
-        )
+        let (name, kid) = (named(issuer)?, required(kid, "kid")?);
+        let overlap = overlap_micros(issuer, overlap)?;
+        let kid = Kid::new(kid).ok_or_else(|| store::no_key(kid))?;
+        store::activate(&name, &kid, overlap)
     })
 }
 
@@ -102,7 +101,7 @@ fn rotate_signing_key(issuer: Option<&str>, overlap: Option<Interval>) -> String
             &KeyMaterial::generate(store::signing_algorithm(&name)?)?,
         )?;
         store::activate(&name, &kid, overlap)?;
-        Ok(kid)
+        Ok(kid.into_string())
     })
 }
 
@@ -130,7 +129,11 @@ fn retire_signing_key(
     issuer: Option<&str>,
     at: Option<TimestampWithTimeZone>,
 ) -> bool {
-    sql(|| store::retire(&named(issuer)?, required(kid, "kid")?, required(at, "at")?))
+    sql(|| {
+        let name = named(issuer)?;
+        let (kid, at) = (required(kid, "kid")?, required(at, "at")?);
+        Kid::new(kid).map_or(Ok(false), |kid| store::retire(&name, &kid, at))
+    })
 }
 
 #[pg_extern(sql = false)]
@@ -149,7 +152,7 @@ fn import_keys(bundle: Option<&str>, passphrase: Option<&str>) -> SetOfIterator<
             required(passphrase, "passphrase")?,
         )
     });
-    SetOfIterator::new(kids)
+    SetOfIterator::new(kids.into_iter().map(Kid::into_string))
 }
 
 #[pg_extern(sql = false)]

@@ -1,6 +1,6 @@
 //! Changing the keys of an issuer: rows of `auth.signing_key_store`.
 
-use jose::{AlgorithmName, KeyMaterial};
+use jose::{AlgorithmName, KeyMaterial, Kid};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -61,7 +61,7 @@ pub fn lock(issuer: &str) -> Result<()> {
 }
 
 /// Makes a key the active one; the former verifies for `overlap` microseconds more.
-pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
+pub fn activate(issuer: &str, kid: &Kid, overlap: i64) -> Result<()> {
     lock(issuer)?;
     let Layout { signs, has_secret } = layout();
     let can_sign = query(
@@ -70,21 +70,16 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
             "SELECT {signs} AND (k.verify_until IS NULL OR k.verify_until > clock_timestamp()), {has_secret}
              FROM auth.signing_key_store AS k WHERE k.issuer = $1 AND k.kid = $2"
         ),
-        &[text(issuer), text(kid)],
+        &[text(issuer), text(kid.as_str())],
         |row| row.required::<bool>(1).then(|| row.required::<bool>(2)),
     );
     match can_sign.first() {
-        None => {
-            return Err(Error::Argument(format!(
-                "the issuer has no key with kid {}",
-                quoted(kid)
-            )));
-        }
+        None => return Err(no_key(kid.as_str())),
         Some(Some(false)) => return Err(Error::NO_SECRET),
         Some(None) => {
             return Err(Error::Argument(format!(
                 "the key with kid {} cannot sign: it is retired, or only its public half is here",
-                quoted(kid)
+                quoted(kid.as_str())
             )));
         }
         Some(Some(true)) => {}
@@ -95,7 +90,7 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
          SET active = false,
              verify_until = least(verify_until, clock_timestamp() + $3 * interval '1 microsecond')
          WHERE issuer = $1 AND active AND kid <> $2",
-        &[text(issuer), text(kid), bigint(Some(overlap))],
+        &[text(issuer), text(kid.as_str()), bigint(Some(overlap))],
         |_| (),
     );
     query(
@@ -103,10 +98,15 @@ pub fn activate(issuer: &str, kid: &str, overlap: i64) -> Result<()> {
         "UPDATE auth.signing_key_store
          SET active = true, verify_until = CASE WHEN retired THEN verify_until END
          WHERE issuer = $1 AND kid = $2",
-        &[text(issuer), text(kid)],
+        &[text(issuer), text(kid.as_str())],
         |_| (),
     );
     Ok(())
+}
+
+/// No key of the issuer has that kid.
+pub fn no_key(kid: &str) -> Error {
+    Error::Argument(format!("the issuer has no key with kid {}", quoted(kid)))
 }
 
 /// The algorithm of the active key, or else of the newest that could sign.
@@ -128,7 +128,7 @@ pub fn signing_algorithm(issuer: &str) -> Result<AlgorithmName> {
 }
 
 /// Ends a key at `at`, for good: no JWKS brings it back. False when there is none or it had ended before that.
-pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> Result<bool> {
+pub fn retire(issuer: &str, kid: &Kid, at: TimestampWithTimeZone) -> Result<bool> {
     lock(issuer)?;
     let retired = query(
         Sees::Transaction,
@@ -140,7 +140,7 @@ pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> Result<bool
          RETURNING former.until IS NULL OR former.until > $3",
         &[
             text(issuer),
-            text(kid),
+            text(kid.as_str()),
             (pg_sys::TIMESTAMPTZOID, at.into_datum()),
         ],
         |row| row.required::<bool>(1),
@@ -149,7 +149,7 @@ pub fn retire(issuer: &str, kid: &str, at: TimestampWithTimeZone) -> Result<bool
 }
 
 /// Makes the members of a JWKS the issuer's keys from a JWKS, and answers their kids.
-pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
+pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<Kid>> {
     let members = jose::import_jwks(jwks)?;
     lock(issuer)?;
     let mut kids = Vec::new();
@@ -159,15 +159,13 @@ pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
             Err(skipped) => error::warn(skipped.to_string()),
         }
     }
+    let names: Vec<&str> = kids.iter().map(Kid::as_str).collect();
     query(
         Sees::Transaction,
         "UPDATE auth.signing_key_store SET verify_until = clock_timestamp()
          WHERE issuer = $1 AND from_jwks AND kid <> ALL ($2)
            AND (verify_until IS NULL OR verify_until > clock_timestamp())",
-        &[
-            text(issuer),
-            (pg_sys::TEXTARRAYOID, kids.clone().into_datum()),
-        ],
+        &[text(issuer), (pg_sys::TEXTARRAYOID, names.into_datum())],
         |_| (),
     );
     Ok(kids)
@@ -175,7 +173,7 @@ pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<String>> {
 
 /// Inserts or updates one key of a JWKS. What the administrator made, imported or retired here keeps its
 /// kid: a provider's document changes none of it.
-fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
+fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<Kid>> {
     let kid = match &material.kid {
         Some(kid) => kid.clone(),
         None => material.default_kid()?,
@@ -216,7 +214,7 @@ fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<String>> {
     if is_the_members != [true] {
         error::warn(format!(
             "the key with kid {} is skipped: that kid was retired, or is another key's",
-            quoted(&kid)
+            quoted(kid.as_str())
         ));
         return Ok(None);
     }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use jose::{
-    Algorithm, AlgorithmName, BundledKey, KeyMaterial, Secret, SigningKey, TrustedKey, UnixMicros,
+    Algorithm, AlgorithmName, BundledKey, KeyMaterial, Kid, Secret, SigningKey, TrustedKey,
+    UnixMicros,
 };
 use pgrx::datum::TimestampWithTimeZone;
 
@@ -18,7 +19,7 @@ use crate::pg::{catalog, clock, scan};
 /// The key that signs for an issuer.
 pub struct ActiveKey {
     /// Its kid.
-    pub kid: String,
+    pub kid: Kid,
     /// Its private half or secret.
     pub key: SigningKey,
     /// It signs while `now` is before this moment.
@@ -36,15 +37,15 @@ pub struct IssuerKeys {
 
 /// A key that verifies nothing until the administrator has done something about it.
 pub struct HeldKey {
-    kid: String,
+    kid: Kid,
     algorithm: Algorithm,
     why: Error,
 }
 
 impl HeldKey {
     /// Why a token that no other key has verified can't be judged, if this key may have signed it.
-    pub fn may_have_signed(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Error> {
-        let named = kid.is_none_or(|kid| kid == self.kid);
+    pub fn may_have_signed(&self, kid: Option<&Kid>, algorithm: Algorithm) -> Option<Error> {
+        let named = kid.is_none_or(|kid| *kid == self.kid);
         (named && algorithm == self.algorithm).then(|| self.why.clone())
     }
 }
@@ -156,7 +157,7 @@ pub fn with_secrets(issuer: Option<&str>) -> Result<Vec<BundledKey>> {
 /// A row of `auth.signing_key_store`.
 struct StoredKey {
     issuer: String,
-    kid: String,
+    kid: Kid,
     alg: String,
     public_jwk: Option<String>,
     /// What 0.1.0 kept in the row itself.
@@ -168,13 +169,15 @@ struct StoredKey {
 
 impl StoredKey {
     fn read_all() -> Vec<Self> {
-        scan::rows(catalog::auth_relation(c"signing_key_store"), Self::read)
+        let rows = scan::rows(catalog::auth_relation(c"signing_key_store"), Self::read);
+        rows.into_iter().flatten().collect()
     }
 
-    fn read(row: &Row<'_>) -> Self {
-        Self {
+    /// None where the kid is not as the table's constraint wants it.
+    fn read(row: &Row<'_>) -> Option<Self> {
+        Some(Self {
             issuer: row.required(c"issuer"),
-            kid: row.required(c"kid"),
+            kid: Kid::new(row.required::<String>(c"kid"))?,
             alg: row.required(c"alg"),
             public_jwk: row.get::<JsonText>(c"public_jwk").map(|jwk| jwk.0),
             secret: row.get::<Vec<u8>>(c"secret").map(Secret::new),
@@ -183,7 +186,7 @@ impl StoredKey {
                 .get::<TimestampWithTimeZone>(c"verify_until")
                 .map(|time| clock::from_pg(time.into_inner())),
             origin: row.get(c"origin"),
-        }
+        })
     }
 
     fn name(&self) -> KeyName {

@@ -1,6 +1,6 @@
 //! Tokens of any claims, signed here: what no function of the extension would issue.
 
-use jose::{Algorithm, KeyMaterial, SigningKey, sign_compact};
+use jose::{Algorithm, KeyMaterial, Kid, SigningKey, sign_compact};
 use postgres::Client;
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ impl Mint {
     #[track_caller]
     #[must_use]
     pub fn sign(&self, typ: &str, payload: &str) -> String {
-        sign_compact(&self.key, Some(KID), typ, payload).expect("a payload to sign")
+        sign_compact(&self.key, Kid::new(KID).as_ref(), typ, payload).expect("a payload to sign")
     }
 }
 

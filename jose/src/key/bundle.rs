@@ -70,7 +70,7 @@ impl BundledKey {
         Ok(Zeroizing::new(format!(
             r#"{},"kid":{},"alg":"{}","use":"sig","iss":{}{until}}}"#,
             *key,
-            quote(kid),
+            quote(kid.as_str()),
             self.material.algorithm.name(),
             quote(issuer),
         )))
@@ -202,7 +202,7 @@ fn member(name: &str, octets: &[u8]) -> Zeroizing<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Algorithm;
+    use crate::{Algorithm, Kid};
 
     #[test]
     fn a_key_of_every_algorithm_comes_back_from_its_private_jwk() {
@@ -220,13 +220,13 @@ mod tests {
                 until: Some(17),
                 material: KeyMaterial::generate(alg).unwrap(),
             };
-            key.material.kid = Some("k\"1".to_owned());
+            key.material.kid = Kid::new("k\"1");
             let set = format!(r#"{{"keys":[{}]}}"#, *key.private_jwk().unwrap());
             let [back] = <[BundledKey; 1]>::try_from(read_set(&set).unwrap()).unwrap();
             let key = key.material;
             assert_eq!(back.issuer.as_deref(), Some("https://i"));
             assert_eq!(back.until, Some(17));
-            assert_eq!(back.material.kid.as_deref(), Some("k\"1"));
+            assert_eq!(back.material.kid, Kid::new("k\"1"));
             assert_eq!(back.material.public_jwk, key.public_jwk);
             let octets = |key: &KeyMaterial| key.secret.as_ref().unwrap().expose().to_vec();
             assert_eq!(octets(&back.material), octets(&key), "{alg:?}");

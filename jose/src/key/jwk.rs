@@ -5,7 +5,7 @@ use super::curve::Curve;
 use super::private::PrivateKey;
 use super::public::{Family, PublicKey};
 use crate::json::{Object, Value};
-use crate::{AlgorithmName, MAX_KID_BYTES, base64url};
+use crate::{AlgorithmName, Kid, base64url};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 use zeroize::Zeroizing;
@@ -28,13 +28,13 @@ impl<'t> Jwk<'t> {
     }
 
     /// `kid`, when there is one (RFC 7517 section 4.5).
-    pub(super) fn kid(&self) -> Result<Option<String>, KeyError> {
+    pub(super) fn kid(&self) -> Result<Option<Kid>, KeyError> {
         let Some(kid) = self.0.get("kid") else {
             return Ok(None);
         };
         kid.string()
-            .filter(|kid| kid.len() <= MAX_KID_BYTES)
-            .map(|kid| Some(kid.into_owned()))
+            .and_then(Kid::new)
+            .map(Some)
             .ok_or(KeyError::Kid)
     }
 

@@ -3,18 +3,18 @@
 use super::KeyError;
 use super::jwk::{Jwk, Use};
 use super::material::KeyMaterial;
-use crate::Algorithm;
 use crate::json::{Object, Value, quote};
+use crate::{Algorithm, Kid};
 use std::collections::HashMap;
 
 /// A member of a JWKS that is not taken over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("member {index} of the JWKS, {}, is skipped: {why}", shown(self.kid.as_deref()))]
+#[error("member {index} of the JWKS, {}, is skipped: {why}", shown(self.kid.as_ref()))]
 pub struct SkippedMember {
     /// Its position in `keys`, from 0.
     pub index: usize,
     /// Its `kid`, if it has a usable one.
-    pub kid: Option<String>,
+    pub kid: Option<Kid>,
     /// The rule it breaks.
     pub why: KeyError,
 }
@@ -53,7 +53,7 @@ pub fn import_jwks(json: &str) -> Result<Vec<Result<KeyMaterial, SkippedMember>>
     }
 
     // The distinct usable keys under each kid.
-    let mut distinct: HashMap<Option<String>, Vec<(Algorithm, Option<String>)>> = HashMap::new();
+    let mut distinct: HashMap<Option<Kid>, Vec<(Algorithm, Option<String>)>> = HashMap::new();
     read.retain(|member| {
         let Ok((_, key)) = member else {
             return true;
@@ -66,9 +66,8 @@ pub fn import_jwks(json: &str) -> Result<Vec<Result<KeyMaterial, SkippedMember>>
         }
         is_new
     });
-    let is_shared = |kid: &Option<String>| {
-        kid.is_some() && distinct.get(kid).is_some_and(|keys| keys.len() > 1)
-    };
+    let is_shared =
+        |kid: &Option<Kid>| kid.is_some() && distinct.get(kid).is_some_and(|keys| keys.len() > 1);
     let imported: Vec<_> = read
         .into_iter()
         .map(|member| {
@@ -87,14 +86,14 @@ pub fn import_jwks(json: &str) -> Result<Vec<Result<KeyMaterial, SkippedMember>>
     }
 }
 
-fn shown(kid: Option<&str>) -> String {
+fn shown(kid: Option<&Kid>) -> String {
     kid.map_or_else(
         || "without a usable kid".to_owned(),
-        |kid| format!("kid {}", quote(kid)),
+        |kid| format!("kid {}", quote(kid.as_str())),
     )
 }
 
-fn kid_of(member: Option<&Jwk<'_>>) -> Option<String> {
+fn kid_of(member: Option<&Jwk<'_>>) -> Option<Kid> {
     member?.kid().ok().flatten()
 }
 

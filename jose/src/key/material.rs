@@ -6,8 +6,8 @@ use super::private::PrivateKey;
 use super::public::{Family, PublicKey};
 use super::secret::least_length;
 use super::{KeyError, Secret, SigningKey, VerifyingKey, confusion};
-use crate::AlgorithmName;
 use crate::random::{random_octets, random_uuid};
+use crate::{AlgorithmName, Kid};
 
 /// A key as it is stored: asymmetric keys as their canonical public JWK (required members only)
 /// with the private key as PKCS#8 DER if there is one; HMAC keys as their secret octets, no JWK.
@@ -16,7 +16,7 @@ pub struct KeyMaterial {
     /// The one algorithm the key is for, by the name it signs under.
     pub algorithm: AlgorithmName,
     /// The id that the imported JWK gave it.
-    pub kid: Option<String>,
+    pub kid: Option<Kid>,
     /// The public key; none for HMAC.
     pub public_jwk: Option<String>,
     /// The HMAC secret, or the private key as PKCS#8 DER; none for keys that only verify.
@@ -107,11 +107,7 @@ impl KeyMaterial {
         }
     }
 
-    fn symmetric(
-        alg: AlgorithmName,
-        kid: Option<String>,
-        secret: Secret,
-    ) -> Result<Self, KeyError> {
+    fn symmetric(alg: AlgorithmName, kid: Option<Kid>, secret: Secret) -> Result<Self, KeyError> {
         // Proves that it fits the algorithm.
         VerifyingKey::hmac(alg, &secret)?;
         Ok(Self {
@@ -122,11 +118,7 @@ impl KeyMaterial {
         })
     }
 
-    fn private(
-        alg: AlgorithmName,
-        kid: Option<String>,
-        key: &PrivateKey,
-    ) -> Result<Self, KeyError> {
+    fn private(alg: AlgorithmName, kid: Option<Kid>, key: &PrivateKey) -> Result<Self, KeyError> {
         let mut material = Self::public(alg, kid, &key.public()?)?;
         material.secret = Some(key.to_pkcs8()?);
         Ok(material)
@@ -134,7 +126,7 @@ impl KeyMaterial {
 
     pub(super) fn public(
         alg: AlgorithmName,
-        kid: Option<String>,
+        kid: Option<Kid>,
         key: &PublicKey,
     ) -> Result<Self, KeyError> {
         // Proves that it fits the algorithm.
@@ -184,11 +176,13 @@ impl KeyMaterial {
     ///
     /// # Errors
     /// As [`KeyMaterial::verifying_key`]; [`KeyError::Crypto`] when the random generator fails.
-    pub fn default_kid(&self) -> Result<String, KeyError> {
-        if self.algorithm.is_hmac() {
-            return random_uuid();
-        }
-        self.public_key()?.thumbprint()
+    pub fn default_kid(&self) -> Result<Kid, KeyError> {
+        let kid = if self.algorithm.is_hmac() {
+            random_uuid()?
+        } else {
+            self.public_key()?.thumbprint()?
+        };
+        kid.try_into()
     }
 
     fn public_key(&self) -> Result<PublicKey, KeyError> {

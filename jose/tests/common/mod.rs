@@ -3,7 +3,7 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 use jose::{
-    Algorithm, KeyMaterial, KeySet, Purpose, Refusal, Rules, SigningKey, Token, TrustedKey,
+    Algorithm, KeyMaterial, KeySet, Kid, Purpose, Refusal, Rules, SigningKey, Token, TrustedKey,
     UnixMicros, Verified, sign_compact,
 };
 
@@ -21,7 +21,7 @@ fn new_issuer() -> Issuer {
     Issuer {
         signing: material.signing_key().unwrap().unwrap(),
         keys: KeySet::new(vec![TrustedKey {
-            kid: "k".to_owned(),
+            kid: Kid::new("k").unwrap(),
             key: material.verifying_key().unwrap(),
             until: None,
         }]),
