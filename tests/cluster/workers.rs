@@ -317,12 +317,15 @@ fn none_is_started_in_a_server_that_pg_upgrade_runs() {
     let registered = || {
         cluster
             .log()
-            .matches("registering background worker \"auth_ext")
+            .matches("registering background worker \"auth_ext relay launcher")
             .count()
     };
     assert_eq!(registered(), 1);
     cluster.stop_fast();
     cluster.launch_for_pg_upgrade();
-    cluster.connect("postgres").run("CREATE EXTENSION auth_ext");
     assert_eq!(registered(), 1);
+    let launchers: i64 = cluster
+        .connect("postgres")
+        .one(&format!("SELECT count(*) FROM ({LAUNCHER}) AS l"), &[]);
+    assert_eq!(launchers, 0);
 }
