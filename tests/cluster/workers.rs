@@ -317,7 +317,7 @@ fn none_is_started_in_a_server_that_pg_upgrade_runs() {
     let registered = || {
         cluster
             .log()
-            .matches("registering background worker \"auth_ext relay launcher")
+            .matches(" registering background worker \"auth_ext relay launcher")
             .count()
     };
     assert_eq!(registered(), 1);
