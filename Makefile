@@ -19,8 +19,9 @@ bench-quick: ## the same in under a minute, roughly
 test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also there)
 	@tests/run checks $(PG)
 
-test-all: ## the same on 15 to 18, with the long random schedules of the clients
+test-all: ## the same on 15 to 18, with the long random schedules of the clients, and from 15 to 18 by pg_upgrade
 	@AUTH_EXT_LONG=1 tests/run checks 15 16 17 18
+	@tests/pg-upgrade
 
 install: ## build for PG_CONFIG's server and install there
 	@tests/install '$(PG_CONFIG)'

@@ -21,6 +21,12 @@ pub fn is_preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
 }
 
+/// Has pg_upgrade started this server? Nobody but pg_upgrade is to write then.
+pub fn is_for_pg_upgrade() -> bool {
+    // SAFETY: reads a variable that the server sets before it loads libraries.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}
+
 /// What to do before something can be used that needs the preloaded library; None where it is.
 pub fn hint() -> Option<&'static CStr> {
     (!is_preloaded()).then_some(c"Add auth_ext to shared_preload_libraries and restart the server.")

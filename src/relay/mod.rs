@@ -20,7 +20,9 @@ pub fn init(tasks: Tasks) {
         registry::init();
         worker::init(tasks);
         background::init(launcher::run, worker::run);
-        launcher::register();
+        if !preload::is_for_pg_upgrade() {
+            launcher::register();
+        }
     }
 }
 

@@ -304,3 +304,28 @@ fn workers_prune_every_database_with_the_extension_as_often_as_is_set() {
         assert!(!a.one::<bool>(GONE, &[]), "{notify}");
     }
 }
+
+#[test]
+fn none_is_started_in_a_server_that_pg_upgrade_runs() {
+    let cluster = cluster(
+        "pg_upgrade",
+        &[
+            ("auth_ext.standby_heartbeat", "10ms"),
+            ("log_min_messages", "debug1"),
+        ],
+    );
+    let registered = || {
+        cluster
+            .log()
+            .matches(" registering background worker \"auth_ext relay launcher")
+            .count()
+    };
+    assert_eq!(registered(), 1);
+    cluster.stop_fast();
+    cluster.launch_for_pg_upgrade();
+    assert_eq!(registered(), 1);
+    let launchers: i64 = cluster
+        .connect("postgres")
+        .one(&format!("SELECT count(*) FROM ({LAUNCHER}) AS l"), &[]);
+    assert_eq!(launchers, 0);
+}

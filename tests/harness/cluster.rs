@@ -217,7 +217,7 @@ impl Cluster {
     pub fn launch(&self) {
         let deadline = Instant::now() + PATIENCE;
         // After a crash the old backends may hold the shared memory for a moment.
-        while let Err(complaint) = self.try_launch() {
+        while let Err(complaint) = self.try_launch("") {
             assert!(
                 Instant::now() < deadline,
                 "no server:\n{complaint}\n{}",
@@ -227,7 +227,14 @@ impl Cluster {
         }
     }
 
-    fn try_launch(&self) -> Result<String, String> {
+    /// Starts the server of a stopped cluster as pg_upgrade does, for superusers only.
+    pub fn launch_for_pg_upgrade(&self) {
+        if let Err(complaint) = self.try_launch("-b") {
+            panic!("no server:\n{complaint}\n{}", self.log());
+        }
+    }
+
+    fn try_launch(&self, options: &str) -> Result<String, String> {
         let patience = PATIENCE.as_secs().to_string();
         let mut pg_ctl = place().program("pg_ctl");
         pg_ctl.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -238,7 +245,7 @@ impl Cluster {
             .arg("--log")
             .arg(self.log_file());
         pg_ctl.arg("--options").arg(format!(
-            "-c unix_socket_directories='{}'",
+            "{options} -c unix_socket_directories='{}'",
             self.home.display()
         ));
         try_run(&mut pg_ctl, "")
