@@ -22,6 +22,9 @@ test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also
 test-all: ## the same on 15 to 18, with the long random schedules of the clients
 	@AUTH_EXT_LONG=1 tests/run checks 15 16 17 18
 
+test-ha: ## failovers under load: Patroni, etcd and PgBouncer, three nodes; PG=18 for another major (10 minutes)
+	@tests/failover $(firstword $(PG))
+
 install: ## build for PG_CONFIG's server and install there
 	@tests/install '$(PG_CONFIG)'
 
@@ -44,4 +47,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench bench-quick test test-all install installcheck package package-test generated deny clean
+.PHONY: help demo bench bench-quick test test-all test-ha install installcheck package package-test generated deny clean

@@ -95,7 +95,8 @@ class Node:
         return {
             "scope": "ha",
             "name": self.name,
-            "etcd3": {"host": f"127.0.0.1:{etcd}"},
+            # Not "etcd3": through that, Patroni before 3.0.3 lets a leader that was frozen take the lock back.
+            "etcd": {"host": f"127.0.0.1:{etcd}"},
             "restapi": {"listen": f"127.0.0.1:{self.rest}", "connect_address": f"127.0.0.1:{self.rest}"},
             "bootstrap": {
                 "dcs": {
@@ -191,7 +192,7 @@ class Cluster:
         home = folder("etcd")
         url, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"
         run(home, [
-            NEIGHBOURS / "etcd", "--data-dir", home / "data", "--name", "etcd", "--initial-cluster", f"etcd={peers}",
+            NEIGHBOURS / "etcd", "--enable-v2", "--data-dir", home / "data", "--name", "etcd", "--initial-cluster", f"etcd={peers}",
             "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers,
         ])  # fmt: skip
 

@@ -6,15 +6,16 @@ Ends with 1, and with what was wrong, if a session that had ended was accepted, 
 """
 
 import contextlib
+import logging
 import statistics
 import sys
 import threading
 import time
 
 import psycopg
-from cluster import STALENESS, TIMES, Cluster, wait
+from cluster import STALENESS, Cluster, wait
 from facts import Facts
-from load import CHECK, Load
+from load import FLUSH, FROZEN, Load, named
 
 BEFORE, AFTER = 4, 4
 WHAT = {
@@ -34,7 +35,7 @@ class Story:
         self.facts = Facts()
         self.load = Load(self.facts, self.cluster)
         self.away = {what: [] for what in WHAT}
-        self.demoted, self.cursors = [], {"flushed": 0, "complete": 0}
+        self.woken, self.cursors = [], {"flushed": 0, "complete": 0}
 
     def tell(self, text):
         print(f"{time.monotonic() - self.began:6.1f} s  {text}", flush=True)
@@ -45,7 +46,8 @@ class Story:
     # --- one failover ---
 
     def fail(self, number, freezes):
-        self.facts.faults and self.give_up()
+        if self.facts.faults:
+            self.give_up()
         wait("three nodes", self.cluster.is_whole)
         time.sleep(BEFORE)
         old = self.cluster.leader()
@@ -85,8 +87,10 @@ class Story:
         old.thaw()
         bumping.start()
         wait("the old leader's end", lambda: self.has_stepped_down(old))
-        self.demoted.append(time.monotonic() - since)
+        now = time.monotonic()
         bumping.join(30)
+        answers = [when for when in self.facts.seen.get(FROZEN, []) if when > since]
+        self.woken.append((max(answers, default=since) - since, now - since))
         self.load.nodes[old.name].stale = self.load.caches[old.name].stale = False
 
     def bump_directly(self, node):
@@ -130,15 +134,13 @@ class Story:
                 asked = time.monotonic()
                 rows = conn.execute("SELECT event FROM auth.invalidations_since(%s)", [cursor]).fetchall()
                 events = [event for (event,) in rows]
-                if any(event["kind"] == "flush" for event in events):
+                if FLUSH in events:
                     self.cursors["flushed"] += 1
                     continue
                 self.cursors["complete"] += 1
                 self.check_events(name, events, taken, asked)
 
     def check_events(self, name, events, taken, asked):
-        from load import named
-
         told = set(map(named, events))
         with self.facts.lock:
             due = [change for change in self.facts.changes if change.began > taken and change.returned < asked]
@@ -166,12 +168,19 @@ class Story:
             with self.connect(node) as conn:
                 for user, version in conn.execute("SELECT id, session_version FROM users").fetchall():
                     least = facts.versions.get(user, 0)
-                    if not least <= version <= least + facts.doubtful.get(user, 0) and user != 99:
+                    if not least <= version <= least + facts.doubtful.get(user, 0) and user < 98:
                         facts.fault(f"{node.name}: user {user} is at {version}, confirmed were {least}, in doubt {facts.doubtful.get(user, 0)}")
                 query = "SELECT count(*) FILTER (WHERE (auth.check_jwt(token)).valid) FROM unnest(%s::text[]) token"
                 valid = conn.execute(query, [list(facts.live)]).fetchone()[0]
                 if valid != len(facts.live):
                     facts.fault(f"{node.name}: {len(facts.live) - valid} of {len(facts.live)} sessions that live are refused")
+
+    def check_relay(self):
+        """The workers are where the leader is, and nothing is left to be told."""
+        query = "SELECT relay_running AND relay_pending_events = 0 AND launcher_pid IS NOT NULL FROM auth.health()"
+        with self.connect(self.cluster.leader()) as conn:
+            conn.execute("SELECT auth.bump_session_version('98')")
+            wait("the relay", lambda: conn.execute(query).fetchone()[0])
 
     def check_caches(self):
         tokens = [*self.facts.live, *self.facts.recent[-200:]]
@@ -198,6 +207,7 @@ class Story:
         self.load.stop()
         wait("three nodes", self.cluster.is_whole)
         self.check_tables()
+        self.check_relay()
         cached = self.check_caches()
         self.check_suspects()
         self.report(cached)
@@ -206,8 +216,8 @@ class Story:
         raise SystemExit("\n".join(["", "WRONG:", *self.facts.faults[:20]]))
 
     def report(self, cached):
-        facts = self.facts
-        print(f"\naway, in seconds ({len(next(iter(self.away.values())))} failovers, ttl {TIMES['ttl']} s)      min  median     max")
+        facts, failovers = self.facts, len(self.away["ending a session"])
+        print(f"\n{f'away, in seconds ({failovers} failovers)':<47}   min  median     max")
         for what, gaps in self.away.items():
             print(f"  {what:<45}{min(gaps):6.1f}{statistics.median(gaps):8.1f}{max(gaps):8.1f}")
         verified = sum(len(times) for what, times in facts.seen.items() if what != "writes")
@@ -216,11 +226,17 @@ class Story:
         print(f"entries of the caches, all as the tables: {', '.join(map(str, cached))}")
         for where, (count, worst) in facts.late.items():
             print(f"accepted after its end by {where}: {count}, at the latest {worst:.2f} s")
-        if self.demoted:
-            print(f"a leader that was frozen stepped down {max(self.demoted):.1f} s after it woke up, at the latest")
-        facts.faults and self.give_up()
+        if self.woken:
+            answered, demoted = map(max, zip(*self.woken))
+            print(f"{FROZEN} answered for {answered:.2f} s after it woke up, and was a standby after {demoted:.1f} s, at the latest")
+        if len(facts.changes) < 100 * failovers or verified < 1000 * failovers:
+            facts.fault("too little happened")
+        if facts.faults:
+            self.give_up()
 
 
 if __name__ == "__main__":
+    # Connections are lost here all the time.
+    logging.disable(logging.WARNING)
     kills, freezes = (*map(int, sys.argv[1:]), *[10, 2][len(sys.argv) - 1 :])
     Story().run(kills, freezes)
