@@ -1,7 +1,6 @@
 """Who ends sessions, and who asks whether they have ended."""
 
 import contextlib
-import itertools
 import random
 import threading
 import time
@@ -47,10 +46,6 @@ class Worker(threading.Thread):
 
     def lost(self, error):
         """Nobody answered."""
-
-    def stop(self):
-        self.over.set()
-        self.join(20)
 
 
 class Writer(Worker):
@@ -241,6 +236,7 @@ class CacheVerifier(Verifier):
             self.facts.fault(f"{self.name}: {change.event} accepted {late:.3f} s after its COMMIT returned")
 
     def refused(self, reason, began):
+        # A standby may not know of the login yet.
         if self.allowance == MAX_STALENESS:
             self.facts.fault(f"{self.name}: a session that lives is refused: {reason}")
 
@@ -357,26 +353,31 @@ class Load:
     """All of them."""
 
     def __init__(self, facts, cluster):
+        nodes = cluster.nodes.items()
         self.writers = [Writer(facts, cluster, number) for number in range(WRITERS)]
-        self.nodes = {name: NodeVerifier(facts, cluster, node) for name, node in cluster.nodes.items()}
         self.follower = Follower(facts, cluster)
-        bouncer = [BouncerVerifier(facts, cluster.bouncer, f"through PgBouncer {number}") for number in range(2)]
+        self.nodes = {name: NodeVerifier(facts, cluster, node) for name, node in nodes}
         self.application = CacheVerifier(facts, "cache of the leader", cluster.leader_conninfo, cluster.bouncer, MAX_STALENESS)
-        self.others = [bouncer, [Prober(facts, cluster), Watcher(facts, cluster), self.follower], self.nodes.values()]
-        self.caches = {
-            name: CacheVerifier(facts, f"cache of node {name}", node.conninfo(), node.conninfo(), STALENESS + MAX_STALENESS)
-            for name, node in cluster.nodes.items()
-        }
-
-    def workers(self):
-        return itertools.chain(self.writers, *self.others, [self.application], self.caches.values())
+        # What a standby may be behind, and then the cache.
+        allowance = STALENESS + MAX_STALENESS
+        self.caches = {name: CacheVerifier(facts, f"cache of node {name}", node.conninfo(), node.conninfo(), allowance) for name, node in nodes}
+        self.workers = [
+            *self.writers,
+            *(BouncerVerifier(facts, cluster.bouncer, f"through PgBouncer {number}") for number in range(2)),
+            *self.nodes.values(),
+            self.application,
+            *self.caches.values(),
+            self.follower,
+            Prober(facts, cluster),
+            Watcher(facts, cluster),
+        ]
 
     def start(self):
-        for worker in self.workers():
+        for worker in self.workers:
             worker.start()
 
     def stop(self):
-        for worker in self.workers():
+        for worker in self.workers:
             worker.over.set()
-        for worker in self.workers():
-            worker.stop()
+        for worker in self.workers:
+            worker.join(20)
