@@ -180,13 +180,12 @@ class Cluster:
         everywhere = ",".join(str(node.port) for node in self.nodes.values())
         self.leader_conninfo = f"host={hosts} port={everywhere} user=app dbname=app target_session_attrs=read-write connect_timeout=3"
         self._start_etcd(etcd, peer)
-        first, *others = self.nodes.values()
-        first.start()
-        wait("the first leader", lambda: self.leader() is first)
-        self._make_application(first)
-        self._start_bouncer(first)
-        for node in others:
+        for node in self.nodes.values():
             node.start()
+        # A leader alone confirms nothing.
+        wait("three nodes", self.is_whole)
+        self._make_application(self.leader())
+        self._start_bouncer(self.leader())
 
     def _start_etcd(self, port, peer):
         home = folder("etcd")
@@ -196,17 +195,16 @@ class Cluster:
             "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers,
         ])  # fmt: skip
 
-    def _make_application(self, first):
-        # Nobody follows yet, for whom a commit could wait.
-        admin = f"host=127.0.0.1 port={first.port} user=postgres options='-c synchronous_commit=local'"
+    def _make_application(self, leader):
+        admin = f"host=127.0.0.1 port={leader.port} user=postgres"
         with psycopg.connect(f"{admin} dbname=postgres", autocommit=True) as conn:
             conn.execute("CREATE DATABASE app")
         with psycopg.connect(f"{admin} dbname=app") as conn:
             conn.execute((HERE / "schema.sql").read_text())
 
-    def _start_bouncer(self, first):
+    def _start_bouncer(self, leader):
         home = self.bouncer_home
-        subprocess.run([HERE / "route", home, str(first.port), "on_start", "master", "ha"], check=True)
+        subprocess.run([HERE / "route", home, str(leader.port), "on_start", "master", "ha"], check=True)
         (home / "pgbouncer.ini").write_text((HERE / "pgbouncer.ini").read_text().replace("HOME", str(home)))
         run(home, [NEIGHBOURS / "pgbouncer", home / "pgbouncer.ini"])
 

@@ -54,9 +54,7 @@ class Story:
         cursors = self.take_cursors()
         since = time.monotonic()
         if freezes:
-            # Nobody tells it that it no longer leads.
-            self.load.nodes[old.name].stale = self.load.caches[old.name].stale = True
-            old.freeze()
+            bumping = self.freeze(old)
         else:
             old.kill()
         new = wait("a new leader", lambda: self.cluster.leader(without=old))
@@ -73,32 +71,37 @@ class Story:
         self.check_cursors(new, cursors)
         time.sleep(AFTER)
         if freezes:
-            self.thaw(old)
+            self.thaw(old, bumping)
         else:
             old.start()
         wait("three nodes", self.cluster.is_whole)
         self.check_ended(self.cluster.synchronous())
 
-    def thaw(self, old):
+    def freeze(self, old):
+        """Nobody tells it that it no longer leads; somebody is about to end a session there."""
+        self.load.nodes[old.name].stale = self.load.caches[old.name].stale = True
+        conn = self.connect(old)
+        old.freeze()
+        bumping = threading.Thread(target=self.bump, args=[conn], daemon=True)
+        bumping.start()
+        return bumping
+
+    def bump(self, conn):
+        with contextlib.suppress(psycopg.Error), conn:
+            conn.execute("SELECT auth.bump_session_version('99')")
+            self.facts.fault("a leader that was frozen confirmed a COMMIT")
+
+    def thaw(self, old, bumping):
         """It wakes up as a leader, and must confirm nothing to anybody."""
         self.tell(f"{old.name} thawed")
         since = time.monotonic()
-        bumping = threading.Thread(target=self.bump_directly, args=[old], daemon=True)
         old.thaw()
-        bumping.start()
         wait("the old leader's end", lambda: self.has_stepped_down(old))
         now = time.monotonic()
         bumping.join(30)
         answers = [when for when in self.facts.seen.get(FROZEN, []) if when > since]
         self.woken.append((max(answers, default=since) - since, now - since))
         self.load.nodes[old.name].stale = self.load.caches[old.name].stale = False
-
-    def bump_directly(self, node):
-        with contextlib.suppress(psycopg.Error), self.connect(node) as conn:
-            recovering = conn.execute("SELECT pg_is_in_recovery()").fetchone()[0]
-            if not recovering:
-                conn.execute("SELECT auth.bump_session_version('99')")
-                self.facts.fault("a leader that was frozen confirmed a COMMIT")
 
     def has_stepped_down(self, node):
         try:
