@@ -1,6 +1,7 @@
 //! What must outlive a user's row: when the sessions were last ended, and where a new row of that id starts.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use jose::UnixMicros;
 use pgrx::datum::TimestampWithTimeZone;
@@ -14,6 +15,7 @@ use crate::pg::catalog::Relation;
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Plan, Sees, query};
 use crate::pg::probe::{Looked, Probe};
+use crate::pg::snapshot::Command;
 use crate::pg::{acting::ActingAs, catalog, clock, transaction};
 
 /// The kept plans on `auth.user_history`. That table is fixed, so they live as long as the backend.
@@ -23,6 +25,7 @@ struct Plans {
 }
 
 process_local! {
+    static EMPTY: Cell<Option<Command>> = const { Cell::new(None) };
     static PLANS: Plans = Plans {
         remember: OurPlan::new(
             "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)
@@ -113,13 +116,28 @@ pub fn remember(user_id: &str, next_version: i64) {
 
 /// The version below which no row of that id may start.
 pub fn floor(users: &Users, user_id: &str) -> i64 {
-    own_floor(users, user_id)
-        .max(users.version_floor)
-        .max(invalidation::bulk_version_floor())
+    own_floor(users, user_id).max(floor_of_all(users))
+}
+
+/// The version below which no row at all may start: what was deleted in bulk.
+fn floor_of_all(users: &Users) -> i64 {
+    (users.version_floor).max(invalidation::bulk_version_floor())
+}
+
+/// May a row of any id start at any version, since nothing is remembered of anybody?
+pub fn is_blank(users: &Users) -> bool {
+    floor_of_all(users) == 0 && is_empty()
+}
+
+fn is_empty() -> bool {
+    catalog::is_empty(&EMPTY, c"user_history")
 }
 
 /// The same of this user alone, without what was deleted in bulk.
 pub fn own_floor(users: &Users, user_id: &str) -> i64 {
+    if is_empty() {
+        return 0;
+    }
     Past::of(users, user_id).map_or(0, |past| past.next_version)
 }
 

@@ -1,5 +1,7 @@
 //! One-time tokens: e-mail verification, password reset and the like. Only their hashes are stored.
 
+use std::cell::Cell;
+
 use jose::Refusal;
 use pgrx::datum::{Inet, Interval};
 use pgrx::prelude::*;
@@ -10,6 +12,7 @@ use crate::pg::acting::ActingAs;
 use crate::pg::boundary::sql;
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Sees, query, text};
+use crate::pg::snapshot::Command;
 use crate::pg::{catalog, clock};
 use crate::staleness;
 
@@ -105,6 +108,7 @@ fn consume_one_time_token(token: &str, purpose: &str) -> Option<String> {
 }
 
 process_local! {
+    static EMPTY: Cell<Option<Command>> = const { Cell::new(None) };
     static END_OF_USER: OurPlan = OurPlan::new(
         "DELETE FROM auth.one_time_tokens AS t
          WHERE pg_catalog.md5(t.user_id) OPERATOR(pg_catalog.=) pg_catalog.md5($1)
@@ -116,11 +120,16 @@ process_local! {
 /// A deleted user's tokens end: the next user of that id is somebody else.
 pub fn end_of_user(user_id: &str) {
     // Most applications have none, and may delete a million users.
-    if catalog::has_no_page(catalog::auth_relation(c"one_time_tokens")) {
+    if has_none() {
         return;
     }
     let _acting = ActingAs::qualified(catalog::extension_owner());
     END_OF_USER.with(|plan| plan.run(Sees::Transaction, &[user_id.into_datum()], 0, |_| ()));
+}
+
+/// Has nobody a token?
+pub fn has_none() -> bool {
+    catalog::is_empty(&EMPTY, c"one_time_tokens")
 }
 
 /// The same for users that are not known one by one.

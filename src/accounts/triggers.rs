@@ -193,7 +193,7 @@ fn users_after_row<'a>(
             return Ok(());
         };
         let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
-        if is_lost_in_bulk(users, old.as_ref(), new.as_ref()) {
+        if leaves_nothing(users, old.as_ref(), new.as_ref()) {
             return Ok(());
         }
         let read = |row: Option<TriggerRow<'_>>| row.and_then(|row| State::read(users, &row));
@@ -221,31 +221,49 @@ fn users_after_row<'a>(
     Ok(as_it_is(trigger))
 }
 
-/// Is this a bump among so many that a flush will take the place of its event, with nothing else to write?
-/// Asked before the row is read in full: a million of them should cost little.
-fn is_lost_in_bulk(
+/// Is there nothing to write for this row alone? Asked before the row is read in full: a million of them should cost little.
+fn leaves_nothing(
     users: &Users,
     old: Option<&TriggerRow<'_>>,
     new: Option<&TriggerRow<'_>>,
 ) -> bool {
-    let (Some(old), Some(new)) = (old, new) else {
-        return false;
-    };
-    if !invalidation::in_user_bulk() || needs_history() {
+    if MOVED.with_borrow(|moved| !moved.is_empty()) {
         return false;
     }
-    let (Some(id), Some(version)) = (
-        old.column(&users.id_column),
-        old.column(&users.version_column),
-    ) else {
-        return false;
-    };
+    match (old, new) {
+        (None, Some(_)) => history::is_blank(users),
+        (Some(old), _) => {
+            invalidation::in_user_bulk()
+                && !needs_history()
+                && is_lost_in_bulk(users, old, new).unwrap_or(false)
+        }
+        (None, None) => true,
+    }
+}
+
+/// Is this a bump or a deletion among so many that a flush and a mark take the place of its own?
+fn is_lost_in_bulk(
+    users: &Users,
+    old: &TriggerRow<'_>,
+    new: Option<&TriggerRow<'_>>,
+) -> Option<bool> {
+    let version = old.column(&users.version_column)?;
+    let was = old.bigint(version);
+    if let Some(new) = new {
+        let id = old.column(&users.id_column)?;
+        let is_lost = was != new.bigint(version) && new.text_unless_same(old, id).is_none();
+        if is_lost {
+            invalidation::record_bump();
+        }
+        return Some(is_lost);
+    }
+    let next_version = was?.saturating_add(1);
     let is_lost =
-        old.bigint(version) != new.bigint(version) && new.text_unless_same(old, id).is_none();
+        users.has_unique_ids && !history::is_far_above(users, next_version) && one_time::has_none();
     if is_lost {
-        invalidation::record_bump();
+        invalidation::record_deletion_in_bulk(next_version);
     }
-    is_lost
+    Some(is_lost)
 }
 
 /// A row of that id was deleted by a transaction that committed between our BEFORE trigger and the

@@ -103,6 +103,15 @@ pub fn record_user(event: Event, next_version: i64) -> bool {
     })
 }
 
+/// Counts the deletion of a user among so many that a flush and a mark stand for all of them; see [`in_user_bulk`].
+pub fn record_deletion_in_bulk(next_version: i64) {
+    PENDING.with_borrow_mut(|pending| {
+        let bulk = pending.bulk();
+        bulk.users += 1;
+        bulk.version_floor = bulk.version_floor.max(next_version);
+    });
+}
+
 /// Counts a version that was raised, when the transaction commits.
 pub fn record_bump() {
     if !preload::is_preloaded() {

@@ -1,11 +1,14 @@
 //! Look-ups in PostgreSQL's catalogs.
 
 use core::ffi::CStr;
+use std::cell::Cell;
 
 use pgrx::fcinfo::direct_function_call;
 use pgrx::prelude::*;
 
 use super::READ_LOCK;
+use super::local::Local;
+use super::snapshot::{self, Command};
 
 pub use super::members::{auth_relation, extension_owner, our_schema, place};
 
@@ -84,8 +87,20 @@ pub fn try_lock(relation: pg_sys::Oid, mode: Lock) -> bool {
     unsafe { pg_sys::ConditionalLockRelationOid(relation, mode.level()) }
 }
 
-/// Has a table never held a row since it was last truncated or vacuumed to nothing? True of one that is gone, too.
-pub fn has_no_page(relation: pg_sys::Oid) -> bool {
+/// Has a table of ours had no row since it was last truncated or vacuumed to nothing? It is looked at once a command, and again
+/// when another transaction has ended; `kept` says in which it was so.
+pub fn is_empty(kept: &Local<Cell<Option<Command>>>, table: &CStr) -> bool {
+    let now = snapshot::command();
+    if kept.get() == Some(now) {
+        return true;
+    }
+    let is_empty = has_no_page(auth_relation(table));
+    kept.set(is_empty.then_some(now));
+    is_empty
+}
+
+/// True of one that is gone, too.
+fn has_no_page(relation: pg_sys::Oid) -> bool {
     // SAFETY: opening takes the lock; what is opened is closed, or is by the abort after an error.
     unsafe {
         let table = pg_sys::try_relation_open(relation, READ_LOCK);

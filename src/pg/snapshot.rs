@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 
 use super::local::process_local;
+use super::transaction;
 use pgrx::prelude::*;
 
 process_local! {
@@ -44,13 +45,28 @@ pub fn see_own_changes() {
 pub struct Moment(u64);
 
 /// The present moment; None in a transaction that has written something itself, which commits nothing but sees it.
+pub fn moment() -> Option<Moment> {
+    (!transaction::has_written()).then(others_moment)
+}
+
+/// The present moment of all other transactions.
 ///
 /// Exact and no time-to-live: PostgreSQL counts the ends of transactions, under the lock under which they become visible
 /// to new snapshots (`snapXactCompletionCount`), also while a standby replays them.
-pub fn moment() -> Option<Moment> {
-    // SAFETY: reads a variable of the running transaction; the snapshot was just filled.
-    unsafe {
-        let writes = pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId;
-        (!writes).then(|| Moment((*latest()).snapXactCompletionCount))
-    }
+fn others_moment() -> Moment {
+    // SAFETY: the snapshot was just filled.
+    Moment(unsafe { (*latest()).snapXactCompletionCount })
+}
+
+/// Names a command of a transaction: while it is the same, no other transaction that wrote anything has ended, and nothing that
+/// this one did has become visible to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Command(Moment, pg_sys::CommandId);
+
+/// The command that is running.
+pub fn command() -> Command {
+    // SAFETY: reads a variable of the running transaction.
+    Command(others_moment(), unsafe {
+        pg_sys::GetCurrentCommandId(false)
+    })
 }

@@ -34,6 +34,10 @@ SELECT what, figure, reach FROM (VALUES
     (28, 'end_session / a row updated by its key', round(median('end session') / median('update by key'), 1)::text, ''),
     (29, 'refreshes that are HOT updates, %', round(median('refreshes HOT'), 1)::text, ''),
     (30, 'auth.sessions grows by 100,000 refreshes of 1,000 sessions, MB', round(median('refreshes grow'), 1)::text, ''),
-    (31, 'sequential scans of auth.sessions meanwhile', round(median('refreshes scan'), 0)::text, '0')
+    (31, 'sequential scans of auth.sessions meanwhile', round(median('refreshes scan'), 0)::text, '0'),
+    (32, 'warm HS256: everything on / off', round(median('on warm HS256') / median('off warm HS256'), 2)::text, '1.0'),
+    (33, 'authenticate, warm: everything on / off', round(median('on authenticate') / median('off authenticate'), 2)::text, ''),
+    (34, 'the same, µs more', round(median('on authenticate') - median('off authenticate'), 2)::text, ''),
+    (35, 'BEGIN; authenticate; SELECT; COMMIT, 8 clients: everything on / off', round(median('tx authenticate') / median('tx everything'), 2)::text, '1.0')
 ) AS report (n, what, figure, reach)
 WHERE figure IS NOT NULL ORDER BY n;

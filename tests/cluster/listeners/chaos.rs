@@ -11,7 +11,7 @@ use auth_ext_tests::postgres::{Client, Error, NoTls};
 use auth_ext_tests::{Ask, Cluster, Value};
 use fastrand::Rng;
 
-use super::setup::{Caches, Language, NUMBERS};
+use super::setup::{Caches, Language, NUMBERS, wait};
 
 const WRITERS: u64 = 2;
 const READERS: u64 = 2;
@@ -59,7 +59,7 @@ pub fn ends_equal(language: Language, cluster: &Cluster) {
     };
     let mut troubles = TROUBLES;
     Rng::with_seed(seed).shuffle(&mut troubles);
-    for trouble in troubles {
+    for (round, trouble) in (1..).zip(troubles) {
         println!("--- {trouble}");
         *run.over.get_mut() = false;
         thread::scope(|scope| {
@@ -74,16 +74,17 @@ pub fn ends_equal(language: Language, cluster: &Cluster) {
             thread::sleep(WHILE);
             run.make_trouble(trouble, cluster);
             thread::sleep(WHILE);
+            // However slow the machine is.
+            let done = |count: &AtomicU32| count.load(Ordering::Relaxed) > 20 * round;
+            wait(
+                || done(&run.changes) && done(&run.hits),
+                "twenty more of each",
+            );
             run.over.store(true, Ordering::Relaxed);
         });
         run.is_equal();
     }
-    let (changes, hits) = (run.changes.into_inner(), run.hits.into_inner());
-    println!("{changes} changes, {hits} hits");
-    assert!(
-        changes > 100 && hits > 100,
-        "{changes} changes, {hits} hits"
-    );
+    println!("{:?} changes, {:?} hits", run.changes, run.hits);
 }
 
 impl Run<'_> {
@@ -186,8 +187,11 @@ impl Run<'_> {
     /// While nothing changes, what is cached is what the tables have.
     fn is_equal(&self) {
         let process = &self.caches.process;
-        process.ask("sync");
-        assert_eq!(process.ask("fresh"), true);
+        // A relay may send a flush after the answer, which makes the cache ask once more.
+        wait(
+            || process.ask("sync") == true && process.ask("fresh") == true,
+            "a fresh cache",
+        );
         let mut client = self.caches.app.connect();
         let mut cached = 0;
         for (kind, prefix) in [("user", ""), ("api_key", "f")] {
