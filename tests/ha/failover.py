@@ -201,6 +201,7 @@ class Story:
     def run(self, kills, freezes):
         self.began = time.monotonic()
         self.load.start()
+        wait("answers to everybody", lambda: self.load.answered <= self.facts.seen.keys())
         # A freeze among the kills, not all of them last.
         total = kills + freezes
         frozen = {(n + 1) * total // (freezes + 1) for n in range(freezes)}

@@ -272,10 +272,11 @@ class Prober(Worker):
 
     def __init__(self, facts, cluster):
         super().__init__(facts, cluster.bouncer, "verification")
-        with psycopg.connect(cluster.bouncer, autocommit=True) as conn:
-            self.token = conn.execute("SELECT auth.issue_jwt(%s, ttl => '1 day')", [str(STANDING)]).fetchone()[0]
+        self.token = None
 
     def step(self, conn):
+        if self.token is None:
+            self.token = conn.execute("SELECT auth.issue_jwt(%s, ttl => '1 day')", [str(STANDING)]).fetchone()[0]
         conn.execute("SELECT auth.verify_jwt(%s)", [self.token])
         self.facts.answered("verification")
 
@@ -371,6 +372,8 @@ class Load:
             Prober(facts, cluster),
             Watcher(facts, cluster),
         ]
+
+        self.answered = {"writes"} | {worker.name for worker in self.workers if isinstance(worker, Verifier | Prober)}
 
     def start(self):
         for worker in self.workers:
