@@ -23,6 +23,9 @@ test-all: ## the same on 15 to 18, with the long random schedules of the clients
 	@AUTH_EXT_LONG=1 tests/run checks 15 16 17 18
 	@tests/pg-upgrade
 
+test-ha: ## failovers under load: Patroni, etcd and PgBouncer, three nodes; PG=18 for another major (10 minutes)
+	@tests/failover $(firstword $(PG))
+
 install: ## build for PG_CONFIG's server and install there
 	@tests/install '$(PG_CONFIG)'
 
@@ -45,4 +48,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench bench-quick test test-all install installcheck package package-test generated deny clean
+.PHONY: help demo bench bench-quick test test-all test-ha install installcheck package package-test generated deny clean

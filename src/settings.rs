@@ -113,7 +113,7 @@ pub fn init() {
     GucRegistry::define_bool_guc(
         c"auth_ext.synchronous_commit",
         c"Waits at the commit of every change that listeners hear of until it is on disk.",
-        c"off: as synchronous_commit says. Then a crash can bring an ended session back to life.",
+        c"Here, and on the standbys that are waited for. off: as synchronous_commit says. Then a crash or a failover can bring an ended session back to life.",
         &SYNCHRONOUS_COMMIT,
         GucContext::Suset,
         GucFlags::empty(),

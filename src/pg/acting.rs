@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use pgrx::prelude::*;
 use std::ffi::CString;
 
-use super::members;
+use super::{guc, members};
 
 /// While it lives, the backend acts as another role, as PostgreSQL's own foreign-key triggers do
 /// (`ri_PerformCheck`), and with a fixed `search_path`: the caller needs no right on the tables, cannot
@@ -84,19 +84,7 @@ impl ActingAs {
 
 /// Sets a parameter until the level of settings that is open ends.
 fn set(name: &CStr, value: &CStr) {
-    // SAFETY: name and value are NUL-terminated; both parameters are any user's to set.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
+    guc::set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
 }
 
 const OURS: &str = "pg_catalog, pg_temp";

@@ -103,3 +103,21 @@ pub fn reserve_prefix() {
     // SAFETY: the argument is a NUL-terminated string; called from _PG_init, as PostgreSQL asks.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"auth_ext".as_ptr()) };
 }
+
+/// Sets a parameter that is any user's to set: with `GUC_ACTION_SAVE` until the level of settings that is open ends, with
+/// `GUC_ACTION_LOCAL` for the rest of the transaction.
+pub fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    // SAFETY: name and value are NUL-terminated; a value that does not fit is an error like any other.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}

@@ -1,9 +1,12 @@
 //! Which transaction is running.
 
+use core::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
+
+use super::guc;
 
 /// Has the running transaction an id, as it gets with the first row that it writes?
 pub fn has_written() -> bool {
@@ -17,10 +20,28 @@ pub fn take_id() {
     unsafe { pg_sys::GetCurrentTransactionId() };
 }
 
-/// The commit waits until it is on disk, and on the standbys that are waited for, whatever `synchronous_commit` says.
+/// The commit waits until it is on disk, here and on the standbys that are waited for, whatever `synchronous_commit` was set to: as
+/// with `on`, or with what the session began with, if that is more. (`ForceSyncCommit` waits for no standby.)
 pub fn commit_synchronously() {
-    // SAFETY: sets a variable of the running transaction.
-    unsafe { pg_sys::ForceSyncCommit() };
+    const NAME: &CStr = c"synchronous_commit";
+    // SAFETY: the parameter exists, and is one whose values are constants of PostgreSQL's.
+    let began_with = unsafe { CStr::from_ptr(pg_sys::GetConfigOptionResetString(NAME.as_ptr())) };
+    let (least, level) = if began_with == c"remote_apply" {
+        (
+            began_with,
+            pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_APPLY,
+        )
+    } else {
+        (
+            c"on",
+            pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_FLUSH,
+        )
+    };
+    // SAFETY: reads a variable of the backend.
+    let now = unsafe { pg_sys::synchronous_commit };
+    if u32::try_from(now).is_ok_and(|now| now < level) {
+        guc::set(NAME, least, pg_sys::GucAction::GUC_ACTION_LOCAL);
+    }
 }
 
 /// The current subtransaction; ids grow, so what an aborted one and its children did has its id or more.

@@ -1,6 +1,12 @@
 //! A streaming standby checks tokens as its primary does, as soon as a change is replayed.
 
-use auth_ext_tests::{Ask, Cluster, ISSUER, assert_reason, database_with_key, refused};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use auth_ext_tests::{
+    App, Ask, Client, Cluster, ISSUER, assert_reason, database_with_key, refused,
+};
 
 #[test]
 fn a_standby_verifies_issues_and_sees_a_retirement_a_bump_and_a_new_key_after_replay() {
@@ -64,4 +70,83 @@ fn a_standby_verifies_issues_and_sees_a_retirement_a_bump_and_a_new_key_after_re
         &[&new],
         "session_version_mismatch",
     );
+}
+
+/// Waits until the standby replays nothing more.
+#[track_caller]
+fn pause(standby: &mut Client) {
+    standby.run("SELECT pg_wal_replay_pause()");
+    wait_for(standby, "SELECT pg_get_wal_replay_pause_state() = 'paused'");
+}
+
+#[track_caller]
+fn wait_for(client: &mut Client, sql: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !client.one::<bool>(sql, &[]) {
+        assert!(Instant::now() < deadline, "never: {sql}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_session_has_ended_on_the_standby_that_is_waited_for_when_its_commit_returns_whatever_was_set()
+{
+    const WAITS: &str = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    const RESUME: &str = "SELECT pg_wal_replay_resume()";
+    let primary = Cluster::with_config("waited_for", &[("synchronous_commit", "remote_apply")]);
+    let app = App::new(&primary, "waited_for");
+    let (mut admin, mut a) = (app.connect(), app.connect());
+    admin.run("CREATE TABLE other (n int)");
+    let token = admin.issue(app.ada);
+    let standby = Cluster::start_standby(&primary);
+    standby.wait_replay(&primary);
+    let mut s = standby.connect(&app.db);
+    admin.run("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    primary.reload();
+    // From when on commits wait: another process has to notice.
+    pause(&mut s);
+    let known = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !known.load(Ordering::Relaxed) {
+                app.connect().run("INSERT INTO other VALUES (0)");
+            }
+        });
+        wait_for(&mut admin, WAITS);
+        known.store(true, Ordering::Relaxed);
+        s.run(RESUME);
+    });
+    for level in ["off", "local", "remote_write", "on", "remote_apply"] {
+        let token = admin.issue(app.ada);
+        standby.wait_replay(&primary);
+        assert_eq!(s.verdict(&token), "valid");
+        pause(&mut s);
+        a.run(&format!("SET synchronous_commit = {level}"));
+        if level != "remote_apply" {
+            a.run("INSERT INTO other VALUES (1)");
+        }
+        thread::scope(|scope| {
+            let bump = scope.spawn(|| a.bump(app.ada));
+            wait_for(&mut admin, WAITS);
+            s.run(RESUME);
+            bump.join().expect("a version");
+        });
+        assert_eq!(s.verdict(&token), "session_version_mismatch", "{level}");
+        assert_eq!(a.one::<String>("SHOW synchronous_commit", &[]), level);
+    }
+    assert_eq!(s.verdict(&token), "session_version_mismatch");
+    // Where the session began with less: as `on`.
+    drop(standby);
+    admin.run("ALTER SYSTEM SET synchronous_commit = off");
+    primary.reload();
+    let mut b = app.connect();
+    assert_eq!(b.one::<String>("SHOW synchronous_commit", &[]), "off");
+    b.run("INSERT INTO other VALUES (2)");
+    thread::scope(|scope| {
+        let bump = scope.spawn(|| b.bump(app.ada));
+        wait_for(&mut admin, WAITS);
+        admin.run("ALTER SYSTEM RESET synchronous_standby_names");
+        primary.reload();
+        bump.join().expect("a version");
+    });
 }

@@ -291,6 +291,16 @@ def test_a_closed_listener_leaves_the_database_to_be_asked(server, db):
         assert not app.listener.sync(1)
 
 
+def test_a_host_that_never_answers_does_not_keep_the_listener_from_the_next(server, db):
+    frozen = Proxy(server.socket)
+    frozen.deaf.set()
+    hosts = f"host=127.0.0.1,{server.home} port={frozen.port},{server.port} user=postgres dbname={db} target_session_attrs=read-write"
+    # Its context waits until the listener has caught up.
+    with App(server, db, conninfo=hosts) as app:
+        app.fill(issue(app.a, 1))
+    frozen.close()
+
+
 def test_a_database_that_is_away_is_another_error(server, db):
     with App(server, db) as app:
         token = issue(app.a, 1)

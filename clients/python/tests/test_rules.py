@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from auth_ext import _hearing
+from auth_ext import Unavailable, _hearing
+from auth_ext._errors import translated
 from auth_ext._hearing import Hearing
 from auth_ext._identity import token_answer
 from auth_ext._store import Answer, Store
@@ -141,3 +143,9 @@ def test_an_event_since_the_answer_is_told_to_a_watch_that_comes_later():
     run.hearing.watch([("session", "sa")], told.append, since=began)
     run.hearing.watch([("session", "sb")], told.append, since=began)
     assert told == ["session"]
+
+
+def test_an_internal_error_of_the_driver_is_unavailable_and_one_of_the_server_its_own():
+    # As psycopg has it where PgBouncer loses its server in the middle of an answer.
+    assert isinstance(translated(psycopg.InternalError("received 2 results from command 'BEGIN'")), Unavailable)
+    assert translated(psycopg.errors.InternalError_("XX000")) is None

@@ -59,6 +59,7 @@ impl Cluster {
         let mut config = Client::configure();
         config
             .host_path(&self.home)
+            .port(self.port)
             .user(role)
             .dbname(db)
             .connect_timeout(PATIENCE);
@@ -75,8 +76,9 @@ impl Cluster {
     #[must_use]
     pub fn conninfo(&self, db: &str, role: &str) -> String {
         format!(
-            "host={} port=5432 user={role} dbname={db}",
-            self.home.display()
+            "host={} port={} user={role} dbname={db}",
+            self.home.display(),
+            self.port
         )
     }
 

@@ -32,8 +32,9 @@ NOTHING_SAID = "stale_standby"
 _AWAY_CLASSES = ("08", "53", "57", "58")
 # A write on a standby; a snapshot that is too old.
 _AWAY = ("25006", "40001")
-# Of drivers and pools that may not be installed.
-_AWAY_NAMES = frozenset({"OperationalError", "InterfaceError", "PoolTimeout", "PoolClosed", "TooManyRequests", "TimeoutError"})
+# Of drivers and pools that may not be installed. Without an SQLSTATE an InternalError is the driver's: a pooler spoke out of turn
+# while it lost its server.
+_AWAY_NAMES = frozenset({"OperationalError", "InterfaceError", "InternalError", "PoolTimeout", "PoolClosed", "TooManyRequests", "TimeoutError"})
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

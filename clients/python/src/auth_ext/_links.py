@@ -57,10 +57,15 @@ class PsycopgLink:
 
     async def connect(self, conninfo: str) -> None:
         import psycopg
+        from psycopg.conninfo import conninfo_to_dict
         from psycopg.rows import tuple_row
 
+        # The limit of psycopg is for each host: one that never answers must leave time for the others.
+        given = conninfo_to_dict(conninfo)
+        hosts = str(given.get("host") or os.environ.get("PGHOST", "")).split(",")
+        seconds = int(float(given.get("connect_timeout") or CONNECT_TIMEOUT / len(hosts)))
         self._conn = await psycopg.AsyncConnection.connect(
-            conninfo, autocommit=True, row_factory=tuple_row, connect_timeout=int(CONNECT_TIMEOUT), application_name=NAME
+            conninfo, autocommit=True, row_factory=tuple_row, connect_timeout=seconds, application_name=NAME
         )
         # Notifications that come while a query runs.
         self._conn.add_notify_handler(lambda notify: self._hear(notify.payload))
