@@ -202,13 +202,27 @@ impl<D: Database> TokenCache<D> {
         self.cache.peek(&key(token, None))
     }
 
+    /// The same of a token that comes from this device.
+    pub fn peek_from(&self, token: &str, device: &Value) -> Option<Arc<Identity>> {
+        self.cache.peek(&key(token, Some(&device.to_string())))
+    }
+
     /// Waits until the token no longer holds, and says why: to close a websocket or a stream of events. Within the
     /// milliseconds of a notification as a rule, within `max_staleness` whatever fails. That the database is away is
     /// said after `max_staleness`, too; call it again to go on all the same.
     pub async fn ended(&self, token: &str) -> Error {
+        self.end_of(token, None).await
+    }
+
+    /// The same for a token that comes from this device.
+    pub async fn ended_from(&self, token: &str, device: &Value) -> Error {
+        self.end_of(token, Some(&device.to_string())).await
+    }
+
+    async fn end_of(&self, token: &str, device: Option<&str>) -> Error {
         let left = |token: &Identity| token.expires_at.duration_since(SystemTime::now()).ok();
         self.cache
-            .ended(|| self.verify(token), Identity::subjects, left)
+            .ended(|| self.look_up(token, device), Identity::subjects, left)
             .await
     }
 

@@ -125,6 +125,11 @@ async fn says<D: Database + Clone>(client: &Client, app: App<D>) {
         Reason::DeviceMismatch
     );
     from(1).await.unwrap();
+    let known = |id: i32| {
+        let device = serde_json::json!({"id": id});
+        app.tokens.peek_from(&bound, &device).is_some()
+    };
+    assert!(known(1) && !known(2));
 
     // What ends is heard at once.
     let watch = app.listener.on_ended([Subject::User("104".into())]);
@@ -137,6 +142,10 @@ async fn says<D: Database + Clone>(client: &Client, app: App<D>) {
     bump(client, "104").await;
     // Long before a heartbeat.
     let soon = Duration::from_secs(10);
+    let device = serde_json::json!({"id": 1});
+    let why = timeout(soon, app.tokens.ended_from(&bound, &device)).await;
+    let why = why.expect("the end").refusal().unwrap().reason.clone();
+    assert_eq!(why, Reason::SessionVersionMismatch);
     let why = timeout(soon, ended).await.expect("the end").unwrap();
     assert_eq!(
         why.refusal().unwrap().reason,
