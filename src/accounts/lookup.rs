@@ -7,8 +7,9 @@ use std::rc::Rc;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
+use super::binding::current;
 use super::users::{Account, Users};
-use crate::attach::{self, IdType};
+use crate::attach::{self, Attached, IdType};
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, UniqueIndex};
@@ -69,12 +70,17 @@ impl Ways {
     }
 }
 
+/// The table that is attached by now.
+type Now = Rc<Attached<Users>>;
+
 impl Users {
     /// The user's row as committed at this moment; None when nobody has the id. An id that two rows share
     /// (nothing enforces that it is unique) is nobody's either.
     pub fn find(&self, user_id: &str) -> Option<Account> {
-        let found = self.ways.by_id.find(self, user_id)?;
-        Some(found.account)
+        match self.ways.by_id.find(self, user_id) {
+            Ok(found) => found.map(|found| found.account),
+            Err(now) => now.sound()?.find(user_id),
+        }
     }
 
     /// The row that has `value` in `column`; 55000 where no unique index is on that column alone.
@@ -83,7 +89,10 @@ impl Users {
             let own = self.unique_column(column)?;
             Ok(self.way((column, own.id_type), &own.index, None))
         })?;
-        let found = way.find(self, value).map(|found| found.account);
+        let found = match way.find(self, value) {
+            Ok(found) => found.map(|found| found.account),
+            Err(now) => return now.users()?.find_by(column, value),
+        };
         Ok(found.filter(|account| self.has_unique_ids || self.find(&account.id).is_some()))
     }
 
@@ -100,8 +109,10 @@ impl Users {
             let id = (id, self.id_type);
             Ok(self.way(id, &index, Some((column, also.id_type))))
         })?;
-        let found = way.find(self, user_id);
-        Ok(found.map(|found| (found.account, found.also)))
+        match way.find(self, user_id) {
+            Ok(found) => Ok(found.map(|found| (found.account, found.also))),
+            Err(now) => now.users()?.find_with(user_id, column),
+        }
     }
 
     /// What changes of the table or its indexes makes another [`Users`], and so other ways.
@@ -157,15 +168,18 @@ fn kept(kept: &Others, column: &str, make: impl FnOnce() -> Result<Way>) -> Resu
 }
 
 impl Way {
-    fn find(&self, users: &Users, value: &str) -> Option<Found> {
-        let value = self.key_type.datum(value)?;
+    /// What is found, or the table that is attached meanwhile.
+    fn find(&self, users: &Users, value: &str) -> core::result::Result<Option<Found>, Now> {
+        let Some(value) = self.key_type.datum(value) else {
+            return Ok(None);
+        };
         let looked = self
             .probe
             .as_ref()
             .map(|probe| probe.look(&[value], attach::still_holds, |row| self.read(users, row)));
         match looked {
-            Some(Looked::Row(found)) => found,
-            Some(Looked::Nothing) => None,
+            Some(Looked::Row(found)) => Ok(found),
+            Some(Looked::Nothing) => Ok(None),
             Some(Looked::Changed) | None => self.find_by_plan(users, value),
         }
     }
@@ -189,7 +203,11 @@ impl Way {
         })
     }
 
-    fn find_by_plan(&self, users: &Users, value: pg_sys::Datum) -> Option<Found> {
+    fn find_by_plan(
+        &self,
+        users: &Users,
+        value: pg_sys::Datum,
+    ) -> core::result::Result<Option<Found>, Now> {
         let _acting = ActingAs::reader(users.table.owner);
         let types = [self.key_type.parameter()];
         let plan = self.plan.on(&users.table, Sees::Latest, &types, |table| {
@@ -210,6 +228,9 @@ impl Way {
                 key = quote_identifier(&self.key),
             )
         });
+        if let Some(now) = attach::successor(users, current) {
+            return Err(now);
+        }
         let mut found = plan.run(Sees::Latest, &[Some(value)], 0, |row| {
             Some(Found {
                 account: Account {
@@ -220,6 +241,6 @@ impl Way {
                 also: row.get(4),
             })
         });
-        found.pop().flatten().filter(|_| found.is_empty())
+        Ok(found.pop().flatten().filter(|_| found.is_empty()))
     }
 }

@@ -4,8 +4,9 @@ use jose::{Refusal, UnixMicros};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
+use super::binding::current;
 use super::lookup::Ways;
-use crate::attach::{self, IdType};
+use crate::attach::{self, AttachedTable, IdType, successor};
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
@@ -52,6 +53,12 @@ pub struct Account {
     pub active: bool,
 }
 
+impl AttachedTable for Users {
+    fn relation(&self) -> pg_sys::Oid {
+        self.relation
+    }
+}
+
 impl Users {
     /// Is `relation` the users table, or a partition of it?
     pub fn covers(&self, relation: pg_sys::Oid) -> bool {
@@ -78,6 +85,9 @@ impl Users {
                 table = table.as_source(),
             )
         });
+        if let Some(now) = successor(self, current) {
+            return now.users()?.bump(user_id);
+        }
         plan.run(Sees::Transaction, &[Some(id)], 0, |row| {
             row.get::<i64>(1).unwrap_or(0)
         })

@@ -7,11 +7,12 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
+use super::binding::current;
 use super::hash;
 use super::table::ApiKeys;
 use super::verify::PREFIX_LENGTH;
 use crate::accounts;
-use crate::attach::{IdType, with_foreign_keys_at_once};
+use crate::attach::{IdType, successor, with_foreign_keys_at_once};
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
@@ -138,14 +139,17 @@ fn insert(
     };
     let inserted = with_foreign_keys_at_once(keys.relation, || {
         let _acting = ActingAs::writer(keys.table.owner, Some(&keys.table.schema));
-        TablePlan::default()
-            .on(&keys.table, Sees::Transaction, &row.types, sql)
-            .run(Sees::Transaction, &row.arguments, 0, |row| {
-                row.get::<String>(1)
-            })
-            .pop()
+        let plan = TablePlan::default().on(&keys.table, Sees::Transaction, &row.types, sql);
+        // The columns may be others.
+        if successor(keys, current).is_some() {
+            return Err(Error::Retry);
+        }
+        let insert = plan.run(Sees::Transaction, &row.arguments, 0, |row| {
+            row.get::<String>(1)
+        });
+        Ok(insert.into_iter().next())
     });
-    inserted
+    inserted?
         .flatten()
         .ok_or_else(|| Error::Argument("the API-key table did not take the row".to_owned()))
 }

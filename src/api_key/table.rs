@@ -7,8 +7,9 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
+use super::binding::current;
 use super::hash;
-use crate::attach::{IdType, with_foreign_keys_at_once};
+use crate::attach::{AttachedTable, IdType, successor, with_foreign_keys_at_once};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::clock;
@@ -112,6 +113,12 @@ impl TimeColumn {
     }
 }
 
+impl AttachedTable for ApiKeys {
+    fn relation(&self) -> pg_sys::Oid {
+        self.relation
+    }
+}
+
 impl ApiKeys {
     /// The rows of that fingerprint; more than one is nobody's.
     pub fn find(&self, fingerprint: &str) -> Option<KeyRow> {
@@ -123,13 +130,16 @@ impl ApiKeys {
             );
             self.select(table, "NULL", &condition, 2)
         });
+        if let Some(now) = successor(self, current) {
+            return now.sound()?.find(fingerprint);
+        }
         let mut rows = self.read(&plan, &[fingerprint.into_datum()]);
         rows.pop().filter(|_| rows.is_empty())
     }
 
     /// The row of that id, with its hash where it has no fingerprint.
-    pub fn find_by_id(&self, id: &str) -> Option<KeyRow> {
-        let id = self.id_type.datum(id)?;
+    pub fn find_by_id(&self, key_id: &str) -> Option<KeyRow> {
+        let id = self.id_type.datum(key_id)?;
         let types = [self.id_type.parameter()];
         let plan = self.plan(&self.plans.by_id, &types, |table| {
             let condition = format!(
@@ -147,6 +157,9 @@ impl ApiKeys {
             };
             self.select(table, &hash, &condition, 1)
         });
+        if let Some(now) = successor(self, current) {
+            return now.sound()?.find_by_id(key_id);
+        }
         self.read(&plan, &[Some(id)]).pop()
     }
 
@@ -177,6 +190,9 @@ impl ApiKeys {
             );
             self.select(table, &hash, &condition, MAX_CANDIDATES)
         });
+        if let Some(now) = successor(self, current) {
+            return (now.sound()).map_or_else(Vec::new, |keys| keys.candidates(prefix));
+        }
         self.read(&plan, &[prefix.into_datum()])
     }
 
@@ -210,6 +226,10 @@ impl ApiKeys {
                      FOR UPDATE SKIP LOCKED)"
             )
         });
+        // The next use is written down there.
+        if successor(self, current).is_some() {
+            return;
+        }
         plan.run(
             Sees::Transaction,
             &[Some(id), fingerprint.into_datum()],
@@ -219,8 +239,8 @@ impl ApiKeys {
     }
 
     /// Ends a key; false when there is none or it has ended.
-    pub fn end(&self, id: &str) -> bool {
-        let Some(id) = self.id_type.datum(id) else {
+    pub fn end(&self, key_id: &str) -> bool {
+        let Some(id) = self.id_type.datum(key_id) else {
             return false;
         };
         let condition = format!(
@@ -239,10 +259,12 @@ impl ApiKeys {
         with_foreign_keys_at_once(self.relation, || {
             let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
             let types = [self.id_type.parameter()];
-            !TablePlan::default()
-                .on(&self.table, Sees::Transaction, &types, sql)
-                .run(Sees::Transaction, &[Some(id)], 0, |_| ())
-                .is_empty()
+            let plan = TablePlan::default().on(&self.table, Sees::Transaction, &types, sql);
+            if let Some(now) = successor(self, current) {
+                return now.sound().is_some_and(|keys| keys.end(key_id));
+            }
+            let ended = plan.run(Sees::Transaction, &[Some(id)], 0, |_| ());
+            !ended.is_empty()
         })
     }
 

@@ -105,13 +105,12 @@ fn find_by_hash(keys: &ApiKeys, key: &str) -> Option<KeyRow> {
         return None;
     }
     let prefix = key.get(..key.char_indices().nth(PREFIX_LENGTH)?.0)?;
-    // Each candidate costs a bcrypt, and the functions of the identity are everybody's to call.
-    let tried = if acting::may_execute("verify_api_key") {
-        usize::MAX
-    } else {
-        1
-    };
-    keys.candidates(prefix).into_iter().take(tried).find(|row| {
+    let mut candidates = keys.candidates(prefix);
+    // Each costs a bcrypt, and the functions of the identity are everybody's to call.
+    if candidates.len() > 1 && !acting::may_execute("verify_api_key") {
+        candidates.truncate(1);
+    }
+    candidates.into_iter().find(|row| {
         row.hash
             .as_deref()
             .is_some_and(|hash| hash::matches(key, hash))

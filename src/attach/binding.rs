@@ -111,6 +111,26 @@ enum State<T> {
 /// Where a backend keeps an [`Attached`].
 pub type Kept<T> = Local<RefCell<Option<Rc<Attached<T>>>>>;
 
+/// A table as a room resolved it.
+pub trait AttachedTable {
+    /// The table.
+    fn relation(&self) -> pg_sys::Oid;
+}
+
+/// What is attached in place of a table, by a transaction that a lock on `table` was waited for; None where it is attached still.
+/// Who looks at it, or changes it, asks when it has locked it: what had been read before may be another's by then.
+pub fn successor<T: AttachedTable>(
+    table: &T,
+    current: fn() -> Rc<Attached<T>>,
+) -> Option<Rc<Attached<T>>> {
+    if still_holds() {
+        return None;
+    }
+    let now = current();
+    let is_same = matches!(now.if_any(), Ok(Some(other)) if other.relation() == table.relation());
+    (!is_same).then_some(now)
+}
+
 impl<T> Attached<T> {
     /// The table that `binding` picks, made by `resolve` once, until the bindings change.
     pub fn current(
@@ -137,6 +157,11 @@ impl<T> Attached<T> {
             // What changed while we read the catalogs makes the bindings others.
             kept.set(Some(Rc::new(Self { bindings, state })));
         }
+    }
+
+    /// The table, where it is to be trusted.
+    pub fn sound(&self) -> Option<&T> {
+        self.if_any().ok().flatten()
     }
 
     /// The table; None when none is attached, 55000 when it is not as it was attached.

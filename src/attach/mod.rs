@@ -9,7 +9,7 @@ mod renames;
 mod table;
 mod triggers;
 
-pub use binding::{Attached, Binding, Bindings, bindings, still_holds};
+pub use binding::{Attached, AttachedTable, Binding, Bindings, bindings, still_holds, successor};
 pub use deferred::{can_defer_triggers, with_foreign_keys_at_once};
 pub use id::{IdType, bigint, uuid};
 pub use table::{

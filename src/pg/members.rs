@@ -24,8 +24,8 @@ pub struct Members {
     schema: String,
     /// Tables and views, by name.
     relations: HashMap<String, Member>,
-    /// Functions, by name: those that our statements name are not overloaded.
-    functions: HashMap<String, Member>,
+    /// Functions. Their names are looked up when a statement asks: a new connection has no time for a hundred.
+    functions: Vec<pg_sys::Oid>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub fn auth_relation(name: &CStr) -> pg_sys::Oid {
 
 /// The oid of one of our functions; None when there is none.
 pub fn function(name: &str) -> Option<pg_sys::Oid> {
-    Some(current()?.functions.get(name)?.oid)
+    Some(current()?.function(name)?.oid)
 }
 
 /// The extension's schema, as it is called now.
@@ -97,6 +97,15 @@ fn read_anew() -> Option<Rc<Members>> {
 }
 
 impl Members {
+    /// One of our functions: those that our statements name are not overloaded.
+    fn function(&self, name: &str) -> Option<Member> {
+        let named = |oid: &pg_sys::Oid| named(*oid, function_name);
+        let (_, member) = (self.functions.iter())
+            .filter_map(named)
+            .find(|(known, _)| known == name)?;
+        Some(member)
+    }
+
     /// `sql` with every `auth.name` in it replaced by the place of that member; None where one is missing.
     /// What is quoted stays as it is.
     fn located(&self, sql: &str) -> Option<String> {
@@ -114,9 +123,10 @@ impl Members {
             {
                 let end = after.find(|c| !is_name(c)).unwrap_or(after.len());
                 let (name, after) = after.split_at(end);
-                let member = self.relations.get(name);
-                let member = member.or_else(|| self.functions.get(name));
-                located.push_str(&member?.place);
+                match self.relations.get(name) {
+                    Some(member) => located.push_str(&member.place),
+                    None => located.push_str(&self.function(name)?.place),
+                }
                 rest = after;
                 continue;
             }
@@ -163,7 +173,7 @@ fn read() -> Option<Members> {
         owner,
         schema: schema_name(schema)?,
         relations: HashMap::new(),
-        functions: HashMap::new(),
+        functions: Vec::new(),
     };
     let keys = [
         key(REFERENCED_CLASS, pg_sys::ExtensionRelationId),
@@ -181,7 +191,7 @@ fn read() -> Option<Members> {
         if class == pg_sys::RelationRelationId {
             members.relations.extend(named(oid, relation_name));
         } else if class == pg_sys::ProcedureRelationId {
-            members.functions.extend(named(oid, function_name));
+            members.functions.push(oid);
         }
     });
     Some(members)

@@ -1,9 +1,12 @@
 //! An account's row, found by provider and subject as it is committed now.
 
+use std::rc::Rc;
+
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use crate::attach::{self, IdType};
+use super::binding::current;
+use crate::attach::{self, Attached, AttachedTable, IdType, successor};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, Relation, UniqueIndex};
 use crate::pg::plan::{Sees, TablePlan};
@@ -104,11 +107,19 @@ impl Identities {
         match looked {
             Some(Looked::Row(user)) => user,
             Some(Looked::Nothing) => None,
-            Some(Looked::Changed) | None => self.find_by_plan(provider, subject),
+            Some(Looked::Changed) | None => match self.find_by_plan(provider, subject) {
+                Ok(user) => user,
+                Err(now) => now.sound()?.user_of(account),
+            },
         }
     }
 
-    fn find_by_plan(&self, provider: pg_sys::Datum, subject: pg_sys::Datum) -> Option<String> {
+    /// What is found, or the table that is attached meanwhile.
+    fn find_by_plan(
+        &self,
+        provider: pg_sys::Datum,
+        subject: pg_sys::Datum,
+    ) -> Result<Option<String>, Rc<Attached<Self>>> {
         let _acting = ActingAs::reader(self.table.owner);
         let types = [self.provider_type, self.subject_type].map(IdType::parameter);
         let plan = self.find.on(&self.table, Sees::Latest, &types, |table| {
@@ -121,9 +132,18 @@ impl Identities {
                 table = table.as_source(),
             )
         });
+        if let Some(now) = successor(self, current) {
+            return Err(now);
+        }
         let mut users = plan.run(Sees::Latest, &[Some(provider), Some(subject)], 0, |row| {
             row.get::<String>(1)
         });
-        users.pop().flatten().filter(|_| users.is_empty())
+        Ok(users.pop().flatten().filter(|_| users.is_empty()))
+    }
+}
+
+impl AttachedTable for Identities {
+    fn relation(&self) -> pg_sys::Oid {
+        self.relation
     }
 }
