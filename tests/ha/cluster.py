@@ -32,7 +32,7 @@ PARAMETERS = {
     "fsync": "off",
     "wal_log_hints": "on",
 }
-PATIENCE = 120
+PATIENCE = 300
 
 
 def wait(for_what, is_so, seconds=PATIENCE):
