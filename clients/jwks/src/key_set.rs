@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use jose::import_jwks;
+use jose::{Kid, import_jwks};
 use serde_json::Value;
 
 use crate::failure::Failure;
 
 /// The keys of a set that auth_ext can use, each by its RFC 7638 thumbprint: the same key under another kid or algorithm is the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeySet(BTreeSet<String>);
+pub struct KeySet(BTreeSet<Kid>);
 
 impl KeySet {
     /// Reads a document as the database will, which keeps the last of members that are there twice.

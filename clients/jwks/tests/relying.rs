@@ -1,13 +1,13 @@
 //! A database that trusts providers, the role that fetches for it, and key pairs.
 
 use auth_ext_tests::{Ask, Client, Cluster, Value, json};
-use jose::{Algorithm, KeyMaterial, SigningKey, sign_compact};
+use jose::{Algorithm, KeyMaterial, Kid, SigningKey, sign_compact};
 
 use crate::program::Program;
 
 /// A key pair of a provider's.
 pub struct Key {
-    kid: String,
+    kid: Kid,
     material: KeyMaterial,
     key: SigningKey,
 }
@@ -17,7 +17,7 @@ impl Key {
         let material = KeyMaterial::generate(Algorithm::EdDSA).unwrap();
         let key = material.signing_key().unwrap().unwrap();
         Self {
-            kid: kid.to_owned(),
+            kid: Kid::new(kid).unwrap(),
             material,
             key,
         }
@@ -26,7 +26,7 @@ impl Key {
     pub fn jwk(&self) -> Value {
         let mut jwk: Value =
             serde_json::from_str(self.material.public_jwk.as_deref().unwrap()).unwrap();
-        jwk["kid"] = json!(self.kid);
+        jwk["kid"] = json!(self.kid.as_str());
         jwk
     }
 
