@@ -53,7 +53,10 @@ impl Bindings {
         let rows = scan::rows(catalog::auth_relation(c"attached_tables"), |row| {
             Binding::read(row, floor.as_ref())
         });
-        watch.also(rows.iter().map(|row| row.relation));
+        for row in &rows {
+            watch.also([row.relation]);
+            watch.also(catalog::partitions(row.relation));
+        }
         let mut bindings = Self {
             users: None,
             api_keys: None,
@@ -242,24 +245,31 @@ impl Binding {
     /// What was there when the table was attached must still be.
     pub fn check(&self, columns: &[Option<&String>], broken: Error) -> Result<()> {
         let has = |name: &&String| catalog::column(self.relation, name).is_some();
-        let triggers = catalog::triggers(self.relation, TRIGGER_PREFIX, Fires::Commonly);
-        if self.trigger_count <= triggers && columns.iter().flatten().all(has) {
+        if self.has_triggers(Fires::Commonly) && columns.iter().flatten().all(has) {
             Ok(())
         } else {
             Err(broken)
         }
     }
 
+    /// Do our triggers fire so, on the table and on each of its partitions?
+    fn has_triggers(&self, fires: Fires) -> bool {
+        let of = |table| catalog::triggers(table, TRIGGER_PREFIX, fires);
+        let own = of(self.relation);
+        let has_as_many = |partition| own.of_rows <= of(partition).of_rows;
+        self.trigger_count <= own.all
+            && (catalog::partitions(self.relation).into_iter()).all(has_as_many)
+    }
+
     /// Is it the table that the administrator attached, with triggers that fire in every session? `ENABLE TRIGGER ALL` makes
     /// them fire in ordinary ones only, and another table may have been given its name: the binding went with this one.
     pub fn is_as_attached(&self) -> bool {
-        let fire = catalog::triggers(self.relation, TRIGGER_PREFIX, Fires::Always);
         // Whoever asks may have no right on the table's schema.
         let _acting = ActingAs::reader(catalog::extension_owner());
         let has_its_name = |name: &String| {
             catalog::relation_named(name).is_none_or(|named| named == self.relation)
         };
-        self.trigger_count <= fire && self.table_name.as_ref().is_none_or(has_its_name)
+        self.has_triggers(Fires::Always) && self.table_name.as_ref().is_none_or(has_its_name)
     }
 
     /// The type of a column of ids.

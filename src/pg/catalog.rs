@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 
 use super::READ_LOCK;
 use super::local::Local;
+use super::members::{catalog_rows, key};
 use super::snapshot::{self, Command};
 
 pub use super::members::{auth_relation, extension_owner, our_schema, place};
@@ -149,6 +150,32 @@ pub fn is_partition_of(relation: pg_sys::Oid, root: pg_sys::Oid) -> bool {
                 &[relation.into_datum()],
             ) == Some(root)
     }
+}
+
+/// The partitions of a table and theirs; none of one that is not partitioned.
+pub fn partitions(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // PostgreSQL's catalog/pg_inherits.h, which pgrx does not bind.
+    const INHERITS: u32 = 2611;
+    const INHERITS_BY_PARENT: u32 = 2187;
+    const PARENT: i16 = 2;
+    const CHILD: i32 = 1;
+    const DETACH_PENDING: i32 = 4;
+    let mut found = Vec::new();
+    let mut parents = vec![table];
+    while let Some(parent) = parents.pop() {
+        // SAFETY: a catalog look-up by oid.
+        if unsafe { pg_sys::get_rel_relkind(parent) }.cast_unsigned() != b'p' {
+            continue;
+        }
+        let (inherits, index) = (INHERITS.into(), INHERITS_BY_PARENT.into());
+        catalog_rows(inherits, index, &[key(PARENT, parent)], |row| {
+            if row.get::<bool>(DETACH_PENDING) != Some(true) {
+                parents.push(row.required(CHILD));
+                found.push(row.required(CHILD));
+            }
+        });
+    }
+    found
 }
 
 /// What the catalogs say of a column.
@@ -312,27 +339,41 @@ pub enum Fires {
     Always,
 }
 
+/// How many triggers a relation has.
+#[derive(Default)]
+pub struct Triggers {
+    /// All of them.
+    pub all: i32,
+    /// Those FOR EACH ROW, which partitions have, too.
+    pub of_rows: i32,
+}
+
 /// How many triggers of `relation` have names that begin so and fire so.
-pub fn triggers(relation: pg_sys::Oid, prefix: &str, fires: Fires) -> i32 {
+pub fn triggers(relation: pg_sys::Oid, prefix: &str, fires: Fires) -> Triggers {
+    let mut found = Triggers::default();
     // SAFETY: the table is open and locked while its triggers are read, whose names are NUL-terminated.
     unsafe {
         let table = pg_sys::try_relation_open(relation, READ_LOCK);
         if table.is_null() {
-            return 0;
+            return found;
         }
         let described = (*table).trigdesc.as_ref();
         let count = described.map_or(0, |described| described.numtriggers);
-        let ours = (0..usize::try_from(count).unwrap_or(0))
+        for trigger in (0..usize::try_from(count).unwrap_or(0))
             .filter_map(|i| described.map(|described| &*described.triggers.add(i)))
-            .filter(|trigger| {
-                let name = CStr::from_ptr(trigger.tgname).to_bytes();
-                let enabled = trigger.tgenabled.cast_unsigned();
-                // A: always, O: unless the session is a replica.
-                name.starts_with(prefix.as_bytes())
-                    && (enabled == b'A' || (enabled == b'O' && fires == Fires::Commonly))
-            })
-            .count();
+        {
+            let name = CStr::from_ptr(trigger.tgname).to_bytes();
+            let enabled = trigger.tgenabled.cast_unsigned();
+            // A: always, O: unless the session is a replica.
+            let fires = enabled == b'A' || (enabled == b'O' && fires == Fires::Commonly);
+            if name.starts_with(prefix.as_bytes()) && fires {
+                let is_of_rows =
+                    u32::from(trigger.tgtype.cast_unsigned()) & pg_sys::TRIGGER_TYPE_ROW;
+                found.all += 1;
+                found.of_rows += i32::from(is_of_rows != 0);
+            }
+        }
         pg_sys::relation_close(table, READ_LOCK);
-        i32::try_from(ours).unwrap_or(i32::MAX)
     }
+    found
 }

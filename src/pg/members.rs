@@ -215,7 +215,8 @@ fn owner_and_schema(extension: pg_sys::Oid) -> Option<(pg_sys::Oid, pg_sys::Oid)
 /// `pg_extension_oid_index`.
 const EXTENSION_BY_OID: u32 = 3080;
 
-fn key(column: i16, oid: pg_sys::Oid) -> pg_sys::ScanKeyData {
+/// A condition on a column of a catalog.
+pub(super) fn key(column: i16, oid: pg_sys::Oid) -> pg_sys::ScanKeyData {
     let mut key = pg_sys::ScanKeyData::default();
     // SAFETY: the key is filled in; the function compares two oids.
     unsafe {
@@ -231,7 +232,7 @@ fn key(column: i16, oid: pg_sys::Oid) -> pg_sys::ScanKeyData {
 }
 
 /// Reads the rows of a catalog that have these keys.
-fn catalog_rows(
+pub(super) fn catalog_rows(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
     keys: &[pg_sys::ScanKeyData],

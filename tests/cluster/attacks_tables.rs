@@ -147,6 +147,35 @@ fn without_one_of_its_triggers_the_table_is_not_trusted_until_it_is_attached_aga
 }
 
 #[test]
+fn a_partition_whose_triggers_do_not_fire_is_not_trusted_either() {
+    let app = App::of_shape(shared(), "lost_part", &PARTITIONED);
+    let (mut a, mut open) = (app.connect(), app.connect());
+    a.run(
+        "CREATE TABLE users_rest PARTITION OF users DEFAULT PARTITION BY LIST (region);
+         CREATE TABLE users_far PARTITION OF users_rest DEFAULT",
+    );
+    let token = a.issue(app.ada);
+    let check = "SELECT auth.check_jwt($1::text)";
+    let intact = "SELECT users_table_intact FROM auth.health()";
+    for partition in ["users_eu", "users_us", "users_rest", "users_far"] {
+        assert_eq!(open.verdict(&token), "valid", "{partition}");
+        assert!(a.one::<bool>(intact, &[]), "{partition}");
+        a.run(&format!("ALTER TABLE {partition} DISABLE TRIGGER USER"));
+        refused(open.query(check, &[&token]), "55000", None);
+        // As pg_restore --disable-triggers leaves them.
+        a.run(&format!("ALTER TABLE {partition} ENABLE TRIGGER USER"));
+        assert_eq!(open.verdict(&token), "valid", "{partition}");
+        assert!(!a.one::<bool>(intact, &[]), "{partition}");
+        app.attach(&mut a);
+    }
+    // Of a partition that is on its own again, nothing is asked.
+    a.run(
+        "ALTER TABLE users DETACH PARTITION users_rest; ALTER TABLE users_far DISABLE TRIGGER USER",
+    );
+    assert_eq!(open.verdict(&token), "valid");
+}
+
+#[test]
 fn an_error_of_postgresql_inside_our_calls_does_not_write_their_statement_to_the_log() {
     const SECRET: &str = "my-very-secret-hmac-key-0123456789abcdef";
     let cluster = Cluster::setup("statements")
