@@ -95,6 +95,8 @@ fn client(url: &Url) -> Result<Client, Failure> {
     let client = Client::builder()
         .tls_backend_preconfigured(tls::config(None)?)
         .http1_only()
+        // A connection that was kept may be one that the server has just closed.
+        .pool_max_idle_per_host(0)
         .redirect(Policy::custom(address::redirect))
         .referer(false)
         .user_agent(concat!("auth-ext-jwks/", env!("CARGO_PKG_VERSION")));
