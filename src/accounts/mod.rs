@@ -5,7 +5,9 @@ mod functions;
 mod history;
 pub mod identities;
 mod lookup;
+mod moves;
 mod one_time;
+mod state;
 mod triggers;
 mod users;
 

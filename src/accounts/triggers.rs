@@ -3,70 +3,29 @@
 //! BEFORE triggers decide the version that the row gets; AFTER triggers, which run once the change has
 //! happened, write history and record events.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
 
 use jose::SessionVersion;
+use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
-use pgrx::{
-    AllocatedByPostgres, PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback,
-    register_xact_callback,
-};
 
 use super::binding::current;
 use super::history;
+use super::moves;
 use super::one_time;
+use super::state::State;
 use super::users::Users;
 use crate::attach::{as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::catalog;
-use crate::pg::hooks::{self, ExecutorRun};
 use crate::pg::local::process_local;
-use crate::pg::trigger_row::{RowPlace, TriggerRow};
+use crate::pg::trigger_row::TriggerRow;
 use crate::settings;
 
 process_local! {
     static REASON: RefCell<Option<Reason>> = const { RefCell::new(None) };
-    static UPDATED: Cell<Option<(ExecutorRun, RowPlace, i64)>> = const { Cell::new(None) };
-    static MOVED: RefCell<HashMap<String, Moved>> = RefCell::default();
-    static WATCHING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What of a users row matters to a session.
-struct State {
-    id: String,
-    version: i64,
-    active: bool,
-}
-
-impl State {
-    /// None for a row without an id.
-    fn read(users: &Users, row: &TriggerRow<'_>) -> Option<Self> {
-        Some(Self {
-            id: row.text(row.column(&users.id_column)?)?,
-            version: row.bigint(row.column(&users.version_column)?).unwrap_or(0),
-            active: match &users.active_column {
-                Some(column) => row.boolean(row.column(column)?).unwrap_or(false),
-                None => true,
-            },
-        })
-    }
-
-    fn next_version(&self) -> i64 {
-        self.version.saturating_add(1)
-    }
-}
-
-/// A row on its way to another partition.
-struct Moved {
-    /// As it was.
-    old: State,
-    /// The version that it is on its way with.
-    version: i64,
-    /// What moves it.
-    run: ExecutorRun,
 }
 
 /// Runs `body`; the events of the bumps in it carry `reason`.
@@ -110,7 +69,7 @@ fn with_right_version<'a>(
     let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
     let Some(new) = new else {
         if let Some(old) = old {
-            note_delete(users, &old);
+            moves::note_delete(users, &old);
         }
         return Ok(None);
     };
@@ -139,8 +98,7 @@ fn with_right_version<'a>(
             let ends_here = was == users.last_version() && deactivates(users, &old, &new);
             let raised = raised(was, is, is_bump(trigger) && !ends_here)?.max(floor);
             if other_id.is_none() && users.is_partitioned() {
-                forget_moves_on_abort();
-                UPDATED.set(Some((hooks::executor_run(), old.place(), raised)));
+                moves::note_update(&old, raised);
             }
             raised
         }
@@ -155,11 +113,7 @@ fn with_right_version<'a>(
 
 /// The version that a new row must have whose statement says `is`.
 fn inserted(users: &Users, id: &str, is: i64, half: &dyn Fn() -> i64) -> Result<i64> {
-    let run = hooks::executor_run();
-    let moved = MOVED.with_borrow(|moved| {
-        let moved = moved.get(id)?;
-        Some((moved.run == run, moved.version))
-    });
+    let moved = moves::version_of(id);
     let floor = match moved {
         // The user was not deleted, so what only deleted users start above does not count.
         Some((true, version)) => return Ok(is.max(version).max(history::own_floor(users, id))),
@@ -200,8 +154,8 @@ fn users_after_row<'a>(
         let read = |row: Option<TriggerRow<'_>>| row.and_then(|row| State::read(users, &row));
         let (old, new) = (read(old), read(new));
         match (old, new) {
-            (None, Some(new)) => match MOVED.with_borrow_mut(|moved| moved.remove(&new.id)) {
-                Some(moved) => changed(users, &moved.old, &new),
+            (None, Some(new)) => match moves::end(&new.id) {
+                Some(old) => changed(users, &old, &new),
                 None => hold_floor(users, &new),
             },
             (Some(old), Some(new)) if old.id == new.id => changed(users, &old, &new),
@@ -210,8 +164,8 @@ fn users_after_row<'a>(
                 hold_floor(users, &new)
             }
             (Some(old), None) => {
-                if !is_moving(&old.id) || users.find(&old.id).is_none() {
-                    MOVED.with_borrow_mut(|moved| moved.remove(&old.id));
+                if !moves::is_moving(&old.id) || users.find(&old.id).is_none() {
+                    moves::end(&old.id);
                     deleted(users, &old);
                 }
                 Ok(())
@@ -228,7 +182,7 @@ fn leaves_nothing(
     old: Option<&TriggerRow<'_>>,
     new: Option<&TriggerRow<'_>>,
 ) -> bool {
-    if MOVED.with_borrow(|moved| !moved.is_empty()) {
+    if moves::any() {
         return false;
     }
     match (old, new) {
@@ -366,47 +320,4 @@ fn users_before_truncate<'a>(
         Ok(())
     });
     Ok(trigger.new())
-}
-
-// ---- Rows that move between partitions -----------------------------------------------------------------
-//
-// An UPDATE that moves a row to another partition fires, for that row: BEFORE UPDATE, BEFORE DELETE, BEFORE
-// INSERT, and at the end of the command AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was not
-// deleted. A BEFORE DELETE of the very tuple that a BEFORE UPDATE of the same run of the executor saw last is such a
-// move, if there is a row of that id at the end: the destination may have refused it.
-
-fn note_delete(users: &Users, row: &TriggerRow<'_>) {
-    let run = hooks::executor_run();
-    if let Some((by, place, version)) = UPDATED.replace(None)
-        && (by, place) == (run, row.place())
-        && let Some(old) = State::read(users, row)
-    {
-        MOVED.with_borrow_mut(|moved| moved.insert(old.id.clone(), Moved { old, version, run }));
-    }
-}
-
-fn is_moving(id: &str) -> bool {
-    MOVED.with_borrow(|moved| moved.contains_key(id))
-}
-
-/// A command that fails halfway leaves no AFTER trigger to forget its moves.
-fn forget_moves_on_abort() {
-    if WATCHING.replace(true) {
-        return;
-    }
-    let forget = || {
-        UPDATED.set(None);
-        MOVED.take();
-    };
-    register_subxact_callback(PgSubXactCallbackEvent::AbortSub, move |_, _| forget());
-    for end in [
-        PgXactCallbackEvent::Abort,
-        PgXactCallbackEvent::Commit,
-        PgXactCallbackEvent::Prepare,
-    ] {
-        register_xact_callback(end, move || {
-            forget();
-            WATCHING.set(false);
-        });
-    }
 }
