@@ -64,26 +64,4 @@ BEGIN
 END
 $$;
 
-CREATE TABLE measured (what text, us float8);
-
--- Runs `expression` (of the number g) `times` times, and notes the microseconds of one.
-CREATE PROCEDURE measure(what text, expression text, times int, source text DEFAULT 'generate_series(1, %s) AS g') LANGUAGE plpgsql AS
-$$
-DECLARE
-    started timestamptz;
-    loop_us float8;
-    us float8;
-BEGIN
-    started := clock_timestamp();
-    EXECUTE format('SELECT count(g) FROM generate_series(1, %s) AS g', times);
-    loop_us := extract(epoch FROM clock_timestamp() - started) * 1000000;
-    started := clock_timestamp();
-    EXECUTE format('SELECT count(' || expression || ') FROM ' || source, times);
-    us := extract(epoch FROM clock_timestamp() - started) * 1000000;
-    INSERT INTO measured VALUES (what, greatest(us - loop_us, 0) / times);
-    COMMIT;
-END
-$$;
-
-CREATE FUNCTION median(name text) RETURNS numeric LANGUAGE sql STABLE AS
-$$ SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY us)::numeric FROM measured WHERE what = name $$;
+\ir measured.sql
