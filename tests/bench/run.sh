@@ -4,12 +4,10 @@ MAJOR=15
 BACKGROUND=()
 
 stop_background() {
-    local pid
-    for pid in "${BACKGROUND[@]}"; do
-        kill "$pid" && wait "$pid" || true
-    done &>/dev/null
+    kill "${BACKGROUND[@]}" || true
+    wait "${BACKGROUND[@]}" || true
     BACKGROUND=()
-}
+} &>/dev/null
 
 # start SERVER [SETTINGS]
 start() { start_server "$MAJOR/$1" "$BIN" "max_connections = 600
@@ -17,6 +15,12 @@ ${2:-}"; }
 
 # at SERVER COMMAND...: a client of that server.
 at() { PGHOST=$RUN/$MAJOR/$1 PGUSER=${AS:-postgres} PGDATABASE=${DB:-postgres} "${@:2}"; }
+
+# beside SERVER COMMAND...: the same in the background, until stop_background.
+beside() {
+    env PGHOST="$RUN/$MAJOR/$1" PGUSER=postgres PGDATABASE="${DB:-postgres}" "${@:2}" &
+    BACKGROUND+=($!)
+}
 
 # on SERVER ARGUMENT...: psql there.
 on() {
@@ -66,7 +70,7 @@ one_run() {
 }
 
 measure_verification() {
-    local busy round
+    local round
     start bench
     say "Making $ROWS users…"
     on bench -f tests/bench/setup.sql
@@ -75,11 +79,9 @@ measure_verification() {
     say "The same while another session commits…"
     on bench -c 'CREATE TABLE busy (n bigint)' -c 'INSERT INTO busy VALUES (0)'
     echo 'UPDATE busy SET n = n + 1;' >"$RUN/busy.sql"
-    at bench "$BIN/pgbench" -n -f "$RUN/busy.sql" -T 600 &>/dev/null &
-    busy=$!
-    BACKGROUND+=("$busy")
+    beside bench "$BIN/pgbench" -n -f "$RUN/busy.sql" -T 3600 &>/dev/null
     on bench -v when='busy ' -f tests/bench/verify.sql
-    kill -0 "$busy" || die "no session has committed meanwhile"
+    kill -0 "${BACKGROUND[@]}" || die "no session has committed meanwhile"
     stop_background
 
     say "The same with everything on: preloaded, hanging up, with a heartbeat…"
@@ -205,9 +207,8 @@ measure_writers() {
 open_transactions() {
     local open deadline=$((SECONDS + 60))
     [[ $1 -gt 0 ]] || return 0
-    printf '%s\n' 'BEGIN;' 'SELECT pg_current_xact_id();' '\sleep 3600 s' 'COMMIT;' >"$RUN/open.sql"
-    DB=scale at bench "$BIN/pgbench" -n -c "$1" -t 1 -f "$RUN/open.sql" &>"$RUN/open.log" &
-    BACKGROUND+=($!)
+    printf '%s\n' 'BEGIN;' 'SELECT pg_current_xact_id();' '\sleep 1800 s' 'COMMIT;' >"$RUN/open.sql"
+    beside bench "$BIN/pgbench" -n -c "$1" -t 1 -f "$RUN/open.sql" &>"$RUN/open.log"
     until open=$(on bench -Atc "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL") &&
         [[ $open -eq $1 ]]; do
         [[ $SECONDS -lt $deadline ]] || die "$open open transactions instead of $1: $(tail -n 3 "$RUN/open.log")"
@@ -275,7 +276,7 @@ start_postgrest() {
     "$NEIGHBOURS/postgrest" "$RUN/postgrest.conf" &>"$RUN/postgrest.log" &
     BACKGROUND+=($!)
     until grep -q 'Schema cache loaded' "$RUN/postgrest.log"; do
-        kill -0 "${BACKGROUND[-1]}" && [[ $SECONDS -lt $deadline ]] || die "PostgREST does not start: $(tail -n 5 "$RUN/postgrest.log")"
+        [[ -e /proc/${BACKGROUND[0]} && $SECONDS -lt $deadline ]] || die "PostgREST does not start: $(tail -n 5 "$RUN/postgrest.log")"
         sleep 0.1
     done
     url="http://127.0.0.1:$port/notes?id=eq.8"
