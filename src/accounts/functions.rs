@@ -8,7 +8,7 @@ use pgrx::spi::quote_identifier;
 
 use super::{current, history, triggers};
 use crate::attach::{
-    Attachment, Claim, IdType, Trigger, VERSION_DEFINITION, VERSION_TYPES, changes, detach,
+    Attachment, Claim, IdType, Trigger, UserId, VERSION_DEFINITION, VERSION_TYPES, changes, detach,
     require_column, require_distinct,
 };
 use crate::error::{Error, Result, notice, warn};
@@ -233,13 +233,13 @@ fn session_version(user_id: &str) -> Option<i64> {
     sql(|| {
         Ok(current()
             .users()?
-            .find(user_id)
+            .find(&UserId::new(user_id))
             .map(|account| account.session_version.get()))
     })
 }
 
 /// Ends all sessions of a user: the version that is the user's now.
-pub fn end_sessions(user_id: &str, reason: &str) -> Result<SessionVersion> {
+pub fn end_sessions(user_id: &UserId, reason: &str) -> Result<SessionVersion> {
     let attached = current();
     let users = attached.users()?;
     triggers::with_reason(Reason::new(reason), || users.bump(user_id))
@@ -248,7 +248,7 @@ pub fn end_sessions(user_id: &str, reason: &str) -> Result<SessionVersion> {
 #[pg_extern(sql = false)]
 fn bump_session_version(user_id: Option<&str>, reason: Option<&str>) -> i64 {
     sql(|| {
-        let user_id = user_id.ok_or(Refusal::UnknownUser)?;
-        end_sessions(user_id, reason.unwrap_or("logout_everywhere")).map(SessionVersion::get)
+        let user_id = UserId::new(user_id.ok_or(Refusal::UnknownUser)?);
+        end_sessions(&user_id, reason.unwrap_or("logout_everywhere")).map(SessionVersion::get)
     })
 }

@@ -15,7 +15,7 @@ use super::moves;
 use super::one_time;
 use super::state::State;
 use super::users::Users;
-use crate::attach::{as_it_is, exhausted, is_bump, raised, refuse_too_high};
+use crate::attach::{UserId, as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
@@ -81,14 +81,14 @@ fn with_right_version<'a>(
     };
     let is = new.bigint(version);
     let must_be = match old {
-        None => match new.text(id) {
+        None => match new.text(id).map(UserId::new) {
             Some(id) => inserted(users, &id, is.unwrap_or(0), &|| new.half_of(version))?,
             None => return Ok(None),
         },
         Some(old) => {
             let was = old.bigint(version).unwrap_or(0);
             let is = is.unwrap_or(0);
-            let other_id = new.text_unless_same(&old, id);
+            let other_id = new.text_unless_same(&old, id).map(UserId::new);
             let floor = match &other_id {
                 Some(id) => history::floor(users, id),
                 None => 0,
@@ -112,7 +112,7 @@ fn with_right_version<'a>(
 }
 
 /// The version that a new row must have whose statement says `is`.
-fn inserted(users: &Users, id: &str, is: i64, half: &dyn Fn() -> i64) -> Result<i64> {
+fn inserted(users: &Users, id: &UserId, is: i64, half: &dyn Fn() -> i64) -> Result<i64> {
     let moved = moves::version_of(id);
     let floor = match moved {
         // The user was not deleted, so what only deleted users start above does not count.

@@ -9,7 +9,7 @@ use pgrx::spi::quote_identifier;
 
 use super::binding::current;
 use super::hash;
-use crate::attach::{AttachedTable, IdType, successor, with_foreign_keys_at_once};
+use crate::attach::{AttachedTable, IdType, UserId, successor, with_foreign_keys_at_once};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::clock;
@@ -77,8 +77,8 @@ pub struct Plans {
 pub struct KeyRow {
     /// As the id column prints it.
     pub id: String,
-    /// The owner's id, as its column prints it.
-    pub user_id: String,
+    /// Its owner; None for a key that is nobody's.
+    pub user_id: Option<UserId>,
     /// The key's own version.
     pub session_version: i64,
     /// Does the row say that it holds?
@@ -310,9 +310,9 @@ impl ApiKeys {
     fn read(&self, plan: &Plan, arguments: &[Option<pg_sys::Datum>]) -> Vec<KeyRow> {
         let _acting = ActingAs::reader(self.table.owner);
         plan.run(Sees::Latest, arguments, 0, |row: &Row<'_>| KeyRow {
-            // The application's columns: a key without an owner is nobody's.
+            // The application's columns, which may be NULL.
             id: row.get(1).unwrap_or_default(),
-            user_id: row.get(2).unwrap_or_default(),
+            user_id: row.get::<String>(2).map(UserId::new),
             session_version: row.required(3),
             active: row.required(4),
             expires_at: row

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::binding::current;
 use super::table::{ApiKeys, KeyRow};
-use crate::attach::{as_it_is, exhausted, is_bump, raised, refuse_too_high};
+use crate::attach::{UserId, as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::local::process_local;
@@ -105,7 +105,7 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
     Some(match text(old, &keys.fingerprint_column) {
         Some(fingerprint) => Event::ApiKey {
             fingerprint,
-            user_id: text(old, &keys.user_column).unwrap_or_default(),
+            user_id: text(old, &keys.user_column).map(UserId::new),
             reason: Reason::new(reason),
         },
         None => Event::Flush,
@@ -122,7 +122,7 @@ fn reason_of_move(
     let version = old
         .column(&keys.version_column)
         .and_then(|column| old.bigint(column));
-    let user_id = text(old, &keys.user_column);
+    let user_id = text(old, &keys.user_column).map(UserId::new);
     match (was_active, new.active) {
         (true, false) => Some(if REVOKING.get() {
             "revoked"
@@ -130,11 +130,7 @@ fn reason_of_move(
             "deactivated"
         }),
         (false, true) => Some("activated"),
-        _ if version.unwrap_or(0) == new.session_version
-            && user_id.as_ref() == Some(&new.user_id) =>
-        {
-            None
-        }
+        _ if version.unwrap_or(0) == new.session_version && user_id == new.user_id => None,
         _ => Some("updated"),
     }
 }

@@ -127,9 +127,9 @@ pub fn check(row: &KeyRow, now: UnixMicros) -> Result<()> {
         return Err(Refusal::ExpiredApiKey.into());
     }
     let attached = accounts::current();
-    let owner = attached
-        .users()?
-        .find(&row.user_id)
+    let users = attached.users()?;
+    let owner = (row.user_id.as_ref())
+        .and_then(|owner| users.find(owner))
         .ok_or(Refusal::UnknownUser)?;
     if owner.active {
         Ok(())

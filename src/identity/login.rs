@@ -2,6 +2,7 @@
 
 use super::credential::Credential;
 use super::scope;
+use crate::attach::UserId;
 use crate::error::Error;
 use crate::pg::carrier::Scope;
 use crate::pg::connecting::Decides;
@@ -17,7 +18,7 @@ pub fn admit(login: &Login) -> Result<Option<String>, String> {
     }
     let verified = Credential::of_token(&login.token, clock::now());
     let credential = statistics::token(verified).map_err(Error::into_reason)?;
-    let user = credential.user_id();
+    let user = credential.user_id().map(UserId::into_string);
     // It is going to be logged.
     if (user.as_deref()).is_some_and(|user| user.is_empty() || user.contains(char::is_control)) {
         return Err("the user's id is none that can be a system user's name".to_owned());

@@ -10,6 +10,7 @@ use super::open::{self, Login};
 use super::refresh::refresh;
 use super::state::Session;
 use crate::accounts;
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::identity::{self, Whose};
 use crate::pg::boundary::sql;
@@ -30,7 +31,7 @@ fn open_session(
     sql(|| {
         let claims = claims.unwrap_or_else(|| JsonText("{}".to_owned()));
         let login = Login {
-            user_id: user_id.ok_or(Refusal::UnknownUser)?,
+            user_id: &UserId::new(user_id.ok_or(Refusal::UnknownUser)?),
             device_hash: device_hash(device.as_ref())?,
             device,
             label,
@@ -85,7 +86,7 @@ fn list_sessions(
     ),
 > {
     let sessions = sql(|| match user_id {
-        Some(user_id) => list(&canonical(user_id)?, clock::now()),
+        Some(user_id) => list(&canonical(UserId::new(user_id))?, clock::now()),
         None => Ok(Vec::new()),
     });
     TableIterator::new(sessions.into_iter().map(|session| {
@@ -195,12 +196,12 @@ fn me() -> Result<Whose> {
 }
 
 /// The id as the id column prints it, where there is such a user.
-fn canonical(user_id: &str) -> Result<String> {
+fn canonical(user_id: UserId) -> Result<UserId> {
     let attached = accounts::current();
     let account = match attached.users() {
-        Ok(users) => users.find(user_id),
+        Ok(users) => users.find(&user_id),
         Err(Error::NotSetUp(..)) => None,
         Err(error) => return Err(error),
     };
-    Ok(account.map_or_else(|| user_id.to_owned(), |account| account.id))
+    Ok(account.map_or(user_id, |account| account.id))
 }

@@ -76,7 +76,7 @@ pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> 
     revocation::refuse_ended_session(issuer, claims)?;
     let mut session = session::verify(issuer, claims)?;
     // Nobody has no sessions.
-    if let Some(user_id) = session.user_id.as_deref().or(claims.user.as_deref()) {
+    if let Some(user_id) = &session.user_id {
         session.until = login::refuse_ended(issuer, claims, user_id, now)?;
     }
     Ok(session)
