@@ -176,15 +176,8 @@ fn users_triggers(
         .collect();
 
     let mut triggers = Vec::new();
-    let trigger = |name, event, when, function| Trigger {
-        name,
-        event,
-        when,
-        function,
-        bumps: false,
-    };
     // Of a partitioned table every UPDATE is seen: it may move the row, which looks like a deletion.
-    triggers.push(trigger(
+    triggers.push(Trigger::new(
         "1_keep",
         "BEFORE UPDATE",
         (!partitioned).then_some(touches),
@@ -194,7 +187,7 @@ fn users_triggers(
     if !ends.is_empty() {
         triggers.push(Trigger {
             bumps: true,
-            ..trigger(
+            ..Trigger::new(
                 "2_bump",
                 "BEFORE UPDATE",
                 Some(ends.join(" OR ")),
@@ -202,19 +195,19 @@ fn users_triggers(
             )
         });
     }
-    triggers.push(trigger("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
+    triggers.push(Trigger::new("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
     if partitioned {
-        triggers.push(trigger("4_delete", "BEFORE DELETE", None, BEFORE_ROW));
+        triggers.push(Trigger::new("4_delete", "BEFORE DELETE", None, BEFORE_ROW));
     }
-    triggers.push(trigger(
+    triggers.push(Trigger::new(
         "5_updated",
         "AFTER UPDATE",
         Some(tells.join(" OR ")),
         AFTER_ROW,
     ));
-    triggers.push(trigger("6_inserted", "AFTER INSERT", None, AFTER_ROW));
-    triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
-    triggers.push(trigger(
+    triggers.push(Trigger::new("6_inserted", "AFTER INSERT", None, AFTER_ROW));
+    triggers.push(Trigger::new("7_deleted", "AFTER DELETE", None, AFTER_ROW));
+    triggers.push(Trigger::new(
         "8_truncate",
         "BEFORE TRUNCATE",
         None,

@@ -26,6 +26,24 @@ pub struct Trigger {
     pub bumps: bool,
 }
 
+impl Trigger {
+    /// One that does not bump.
+    pub fn new(
+        name: &'static str,
+        event: &'static str,
+        when: Option<String>,
+        function: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            event,
+            when,
+            function,
+            bumps: false,
+        }
+    }
+}
+
 /// What `auth.attached_tables` is to hold of a table.
 pub struct Attachment {
     /// Columns to add when they are missing, with their definitions.

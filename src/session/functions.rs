@@ -89,26 +89,7 @@ fn list_sessions(
         Some(user_id) => list(&canonical(UserId::new(user_id))?, clock::now()),
         None => Ok(Vec::new()),
     });
-    TableIterator::new(sessions.into_iter().map(|session| {
-        let Session {
-            id,
-            label,
-            device,
-            created_at,
-            last_used_at,
-            expires_at,
-            ..
-        } = session;
-        let time = clock::to_timestamptz;
-        (
-            id,
-            label,
-            device,
-            time(created_at),
-            last_used_at,
-            time(expires_at),
-        )
-    }))
+    TableIterator::new(sessions.into_iter().map(columns))
 }
 
 #[pg_extern(sql = false)]
@@ -133,27 +114,39 @@ fn my_sessions() -> TableIterator<
         Ok((list(&user_id, clock::now())?, session_id))
     });
     TableIterator::new(sessions.into_iter().map(move |session| {
-        let Session {
+        let is_current = current.as_ref() == Some(&session.id);
+        let (id, label, device, created_at, last_used_at, expires_at) = columns(session);
+        (
             id,
             label,
             device,
             created_at,
             last_used_at,
             expires_at,
-            ..
-        } = session;
-        let is_current = current.as_ref() == Some(&id);
-        let time = clock::to_timestamptz;
-        (
-            id,
-            label,
-            device,
-            time(created_at),
-            last_used_at,
-            time(expires_at),
             is_current,
         )
     }))
+}
+
+/// A session as it is listed.
+type Columns = (
+    String,
+    Option<String>,
+    Option<JsonText>,
+    Option<TimestampWithTimeZone>,
+    TimestampWithTimeZone,
+    Option<TimestampWithTimeZone>,
+);
+
+fn columns(session: Session) -> Columns {
+    (
+        session.id,
+        session.label,
+        session.device,
+        clock::to_timestamptz(session.created_at),
+        session.last_used_at,
+        clock::to_timestamptz(session.expires_at),
+    )
 }
 
 #[pg_extern(sql = false)]
