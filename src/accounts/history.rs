@@ -64,11 +64,11 @@ impl Past {
         let key = key(user_id).into_owned().into_datum();
         let looked = users.history.as_ref().zip(key).map(|(probe, key)| {
             probe.look(&[key], attach::still_holds, |row| {
-                Some(Self::new(row.get(0)?, row.get(1)?))
+                Self::new(row.required(0), row.required(1))
             })
         });
         match looked {
-            Some(Looked::Row(past)) => past,
+            Some(Looked::Row(past)) => Some(past),
             Some(Looked::Nothing) => None,
             Some(Looked::Changed) | None => {
                 let _acting = ActingAs::qualified(catalog::extension_owner());

@@ -12,6 +12,7 @@ use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::plan::{Plan, Sees, TablePlan};
 use crate::pg::probe::Probe;
+use crate::pg::row::only;
 
 /// The attached users table.
 pub struct Users {
@@ -153,10 +154,8 @@ impl Users {
             table = table.qualified_name,
         );
         let _acting = ActingAs::reader(table.owner);
-        Plan::prepare(&sql, &[pg_sys::INT8OID])
-            .run(Sees::Latest, &[end.into_datum()], 0, |row| row.get(1))
-            .pop()
-            .flatten()
-            .unwrap_or(0)
+        let plan = Plan::prepare(&sql, &[pg_sys::INT8OID]);
+        let highest = plan.run(Sees::Latest, &[end.into_datum()], 0, |row| row.get(1));
+        only(highest).unwrap_or(0)
     }
 }

@@ -223,9 +223,9 @@ fn former(kind: &str, relation: pg_sys::Oid) -> Option<serde_json::Value> {
         Sees::Latest,
         "SELECT to_jsonb(a)::text FROM auth.attached_tables AS a WHERE a.kind = $1 AND a.relation = $2",
         &[text(kind), (pg_sys::OIDOID, relation.into_datum())],
-        |row| row.get::<String>(1),
+        |row| row.required::<String>(1),
     );
-    serde_json::from_str(&row.into_iter().flatten().next()?).ok()
+    serde_json::from_str(row.first()?).ok()
 }
 
 /// Our trigger functions, in a query of `pg_proc AS f`.

@@ -59,18 +59,16 @@ pub fn refuse_ended(
 fn find(issuer: &Issuer, session_id: &str) -> Option<Login> {
     let id = session_id.into_datum();
     let looked = match (&issuer.sessions, id) {
-        (Some(probe), Some(id)) => probe.look(&[id], trust::still_holds, |row| {
-            Some(Login {
-                issuer: row.get(0)?,
-                user_id: UserId::new(row.get::<String>(1)?),
-                expires_at: time(row.get(2)?),
-                ended: row.get::<TimestampWithTimeZone>(3).is_some(),
-            })
+        (Some(probe), Some(id)) => probe.look(&[id], trust::still_holds, |row| Login {
+            issuer: row.required(0),
+            user_id: UserId::new(row.required::<String>(1)),
+            expires_at: time(row.required(2)),
+            ended: row.get::<TimestampWithTimeZone>(3).is_some(),
         }),
         _ => Looked::Changed,
     };
     match looked {
-        Looked::Row(login) => login,
+        Looked::Row(login) => Some(login),
         Looked::Nothing => None,
         Looked::Changed => {
             let _acting = ActingAs::reader(catalog::extension_owner());

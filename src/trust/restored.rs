@@ -74,10 +74,9 @@ impl Restored {
             return false;
         };
         let floor_of_dump = || {
-            let mark = find(history, &[&format!("{MARK} {dump}")], |row| {
-                row.get::<TimestampWithTimeZone>(0)
-            });
-            mark.flatten().map(TimestampWithTimeZone::into_inner)
+            find(history, &[&format!("{MARK} {dump}")], |row| {
+                row.required::<TimestampWithTimeZone>(0).into_inner()
+            })
         };
         find(revoked, &[MARK, dump], |_| ()).is_some()
             && floor_of_dump().is_some_and(|floor| floor <= self.floor)
