@@ -103,8 +103,8 @@ fn users_attachment(
     })
 }
 
-/// The active column, and whether it is generated: such a one has no new value yet when BEFORE triggers run,
-/// so that the AFTER trigger raises the version.
+/// The active column, and whether it is generated. A generated column has no new value yet when BEFORE triggers run: there the
+/// AFTER trigger raises the version.
 fn active_column(relation: pg_sys::Oid, named: Option<&str>) -> Result<Option<(String, bool)>> {
     let name = named.unwrap_or("is_active");
     match catalog::column(relation, name) {
@@ -141,7 +141,7 @@ fn bump_columns(
         .collect()
 }
 
-/// The same by their text: the application's own columns may have types without an equality operator.
+/// `OLD.c` and `NEW.c` differ as text: a column of the application may have a type without an equality operator.
 fn changes_as_text(column: &String) -> String {
     let column = quote_identifier(column);
     format!("OLD.{column}::pg_catalog.text IS DISTINCT FROM NEW.{column}::pg_catalog.text")

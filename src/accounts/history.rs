@@ -149,7 +149,7 @@ pub fn bumped_at(users: &Users, user_id: &UserId) -> Option<UnixMicros> {
         .max(users.bumped_floor)
 }
 
-/// At the end of a transaction that bumped or deleted too many users for a row each: one mark for all.
+/// Writes one mark that stands for all users, at the end of a transaction that bumped or deleted too many for a row each.
 pub fn settle_bulk(version_floor: i64) {
     transaction::to_settle(|| {
         query(
@@ -164,7 +164,8 @@ pub fn settle_bulk(version_floor: i64) {
     });
 }
 
-/// Is that a version that no mark for all may hold? It would leave every other user of the database no room to be bumped.
+/// Is the version too high for the mark that stands for all users? Such a mark would leave every other user of the database no room
+/// to be bumped.
 pub fn is_far_above(users: &Users, version: i64) -> bool {
     version > users.last_version() / 2
 }
@@ -183,8 +184,7 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     }
 }
 
-/// Raises the versions of users who are in the table to where the history says that they are at least: it may be a copy
-/// of an earlier time.
+/// Raises each user's version in the table to the least that the history allows: the table may be a copy of an earlier time.
 pub fn apply(users: &Users) {
     let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
     let version = format!("coalesce(u.{}, 0)", quote_identifier(&users.version_column));

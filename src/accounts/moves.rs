@@ -1,9 +1,9 @@
 //! Rows that move between partitions.
 //!
-//! An UPDATE that moves a row to another partition fires, for that row: BEFORE UPDATE, BEFORE DELETE, BEFORE
-//! INSERT, and at the end of the command AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was not
-//! deleted. A BEFORE DELETE of the very tuple that a BEFORE UPDATE of the same run of the executor saw last is such a
-//! move, if there is a row of that id at the end: the destination may have refused it.
+//! An UPDATE that moves a row to another partition fires, for that row: BEFORE UPDATE, BEFORE DELETE, BEFORE INSERT, and at the end
+//! of the command AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was not deleted. We take a BEFORE DELETE for such a
+//! move if the last BEFORE UPDATE in the same run of the executor saw the very same tuple, and if there is a row of that id at the
+//! end: the destination may have refused the row.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -54,7 +54,7 @@ fn issue_one_time_token(
             return Err(Refusal::InactiveUser.into());
         }
         let token = jose::random_text()?;
-        // In one statement the newer token takes the unused older one's place, also of a concurrent caller.
+        // One statement puts the newer token in the place of the unused older one, also where a concurrent caller has made that.
         query(
             Sees::Transaction,
             "INSERT INTO auth.one_time_tokens (token_hash, user_id, purpose, expires_at, ip_address, user_agent)
@@ -137,7 +137,7 @@ pub fn end_of_all() {
     );
 }
 
-/// Who could consume the token now: an active user's, unused, in time and of that purpose.
+/// The user who could consume the token now: the user is active, and the token is unused, in time and of that purpose.
 fn holder(token: &str, purpose: &str) -> Result<Option<UserId>> {
     staleness::refuse(clock::now())?;
     let user_id = query(

@@ -94,7 +94,7 @@ fn with_right_version<'a>(
                 None => 0,
             };
             refuse_too_high(is, was.saturating_add(1).max(floor), new.half_of(version))?;
-            // At the very end only activity can still change: an inactive user's tokens are refused by that.
+            // At the last version a deactivation raises nothing: an inactive user's tokens are refused as such.
             let ends_here = was == users.last_version() && deactivates(users, &old, &new);
             let raised = raised(was, is, is_bump(trigger) && !ends_here)?.max(floor);
             if other_id.is_none() && users.is_partitioned() {
@@ -196,7 +196,7 @@ fn leaves_nothing(
     }
 }
 
-/// Is this a bump or a deletion among so many that a flush and a mark take the place of its own?
+/// Is this bump or deletion one of so many that one flush and one mark stand for all of them?
 fn is_lost_in_bulk(
     users: &Users,
     old: &TriggerRow<'_>,
@@ -221,8 +221,8 @@ fn is_lost_in_bulk(
     Some(is_lost)
 }
 
-/// A row of that id was deleted by a transaction that committed between our BEFORE trigger and the
-/// insertion (which waited for it): the new row must still not start below the old one's end.
+/// A transaction may have deleted a row of that id and committed between our BEFORE trigger and the insertion, which waited for it.
+/// The new row must not start below that row's end, either.
 fn hold_floor(users: &Users, new: &State) -> Result<()> {
     let floor = history::floor(users, &new.id);
     if new.version < floor {
@@ -242,7 +242,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
         return Err(exhausted());
     }
     if old.active && !new.active && !bumped && !at_the_end {
-        // A generated column, or one that a trigger behind ours changed: the UPDATE comes back here.
+        // The column is generated, or a trigger behind ours has changed it. The UPDATE that raises the version comes back here.
         with_reason(Reason::new("deactivated"), || {
             users.raise(&new.id, new.next_version())
         });
@@ -264,7 +264,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     if !bumped {
         invalidation::record(event);
     } else if invalidation::record_user(event, 0) || needs_history() {
-        // With the version, should the row vanish without a trace (its partition dropped, say).
+        // The version is remembered, too, in case the row vanishes without a trace (with its partition, say).
         history::remember(&new.id, new.version);
     }
     Ok(())
@@ -272,7 +272,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
 
 fn deleted(users: &Users, old: &State) {
     if !users.has_unique_ids {
-        // Another row of that id, which nobody could use while there were two, is no refuge for old tokens.
+        // There may be a second row of that id, which nobody could use while there were two. Old tokens must not hold by it.
         users.raise(&old.id, old.next_version());
     }
     let next_version = old.next_version();
@@ -289,8 +289,8 @@ fn deleted(users: &Users, old: &State) {
     one_time::end_of_user(&old.id);
 }
 
-/// Must each user of a bulk be remembered by itself? Only for issuers that compare `iat`; the others are
-/// served by one mark for all.
+/// Must each user of a bulk have a row of its own in the history? Only issuers that compare `iat` need that; for the others one
+/// mark stands for all.
 fn needs_history() -> bool {
     crate::trust::current().any_issued_at()
 }

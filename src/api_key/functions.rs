@@ -104,7 +104,7 @@ fn check_api_key(key: Option<&str>) -> OneRow {
     })
 }
 
-/// Parts a refusal of the key, which is an answer, from what is nobody's answer.
+/// Tells a refusal of the key, which is an answer, from an error, which is none.
 fn refused<T>(outcome: Result<T>) -> Result<Result<T, Refusal>> {
     match outcome {
         Ok(value) => Ok(Ok(value)),

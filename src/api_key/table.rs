@@ -50,7 +50,7 @@ pub struct ApiKeys {
     pub updated: Option<TimeColumn>,
     /// Has the table the customary column `name`?
     pub has_name: bool,
-    /// Has it a trigger that could be put off until COMMIT? Then nobody who only verifies a key writes to it.
+    /// Has the table a trigger that could be put off until COMMIT? Then verifying a key does not write to the table.
     pub can_defer_triggers: bool,
     /// Kept plans.
     pub plans: Plans,
@@ -196,8 +196,8 @@ impl ApiKeys {
         self.read(&plan, &[prefix.into_datum()])
     }
 
-    /// Writes down the use of a key, at most once a minute and not where another session does so already, and
-    /// its fingerprint where the row has none yet.
+    /// Writes down that a key was used, at most once a minute and not while another session has locked the row; and the key's
+    /// fingerprint, where the row has none yet.
     pub fn touch(&self, id: &str, fingerprint: &Fingerprint) {
         let Some(id) = self.id_type.datum(id) else {
             return;

@@ -49,7 +49,8 @@ fn api_keys_before_row<'a>(
         };
         let (was, is) = (version(&old), version(&new));
         refuse_too_high(is, was.saturating_add(1), half)?;
-        // A key's version is for caches, who hear of its end by the event: a key at the very end can be ended, too.
+        // Only caches compare a key's version, and they hear of the key's end by its event. So a key at the last version can be
+        // ended, too.
         let is_last = was.checked_sub(half).is_some_and(|rest| rest > half);
         let raised = raised(was, is, is_bump(trigger) && !is_last)?;
         new.with_bigint(column, raised)
@@ -75,8 +76,8 @@ fn api_keys_after_row<'a>(
     Ok(as_it_is(trigger))
 }
 
-/// What a cache that holds the old row must hear. Events are keyed by the fingerprint that it has; a row
-/// that has none yet (the key was never used since the column exists) can only be met by a flush.
+/// What a cache that holds the old row must hear. An event names the key by its fingerprint. A row without one, whose key was never
+/// used since the column exists, needs a flush.
 fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> Option<Event> {
     let active = |row: &TriggerRow<'_>| {
         let active = |column: &String| row.boolean(row.column(column)?);
@@ -112,7 +113,7 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
     })
 }
 
-/// What a key's row that was moved to another partition has become; None when nothing matters of it.
+/// What happened to a key whose row was moved to another partition; None when a cache need not hear of it.
 fn reason_of_move(
     keys: &ApiKeys,
     old: &TriggerRow<'_>,

@@ -65,7 +65,7 @@ pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
     Ok(found)
 }
 
-/// Finds the row of a key that was verified before, if the key would be again. Nothing is written.
+/// Finds the row of a key that was verified before, and verifies the key again. Nothing is written.
 pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<Found> {
     let row = keys
         .find(&mark.fingerprint)

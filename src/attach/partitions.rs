@@ -29,7 +29,7 @@ pub fn cover(tables: &[pg_sys::Oid]) {
     }
 }
 
-/// The same for every attached table, after somebody's command that made a partition: it never fails that command.
+/// The same for every attached table, after a command that made a partition. It never makes that command fail.
 pub fn cover_new() {
     let bindings = bindings();
     let attached: Vec<pg_sys::Oid> = bindings

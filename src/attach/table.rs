@@ -102,8 +102,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims a table of the caller's own. The strongest lock that attaching needs comes first, on the table and then its
-    /// partitions: whoever has used the table before goes on, and whoever comes later waits.
+    /// Claims a table of the caller's own. It first takes the strongest lock that attaching needs, on the table and then on its
+    /// partitions: whoever already uses the table goes on, and whoever comes later waits.
     pub fn new(kind: &'static str, relation: pg_sys::Oid) -> Result<Self> {
         check_table(kind, relation)?;
         catalog::lock(relation, Lock::Everything);

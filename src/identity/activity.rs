@@ -50,7 +50,7 @@ pub enum By {
     Token(Standing),
     /// An API key.
     ApiKey(KeyMark),
-    /// Too long to be listed, as is the user's id perhaps, of which this is the SHA-256.
+    /// It is too long to be listed, and the user's id may be, too. This is the SHA-256 of the id.
     Cut(Fingerprint),
 }
 
@@ -223,7 +223,7 @@ pub fn ended() -> Vec<Entry> {
     let has_ended = |listed: &Listed| match (&listed.by, listed.verify(now)) {
         // The setting came after it.
         (By::Cut(_), _) | (_, Err(Error::Refused(_))) => true,
-        // Where nothing can be verified (a table is not attached, say) nothing has ended: it is only hidden.
+        // An identity that cannot be verified (a table is not attached, say) has not ended: it is only hidden.
         (_, Ok(()) | Err(_)) => false,
     };
     (slots::entries().into_iter())

@@ -18,7 +18,7 @@ use crate::token::{self, Holder, Listing, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
-    /// A token; its text, since what it was verified with may change. And whose it was when it became the identity.
+    /// A token: its text, since what it was verified with may change, and whose it was when it became the identity.
     Token {
         text: String,
         holder: Holder,

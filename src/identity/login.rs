@@ -10,8 +10,9 @@ use crate::pg::oauth::Login;
 use crate::pg::{catalog, clock};
 use crate::statistics;
 
-/// Verifies the token, as `auth.authenticate` does, and decides whether it may have the role; then it is the session's identity. The
-/// user's id, or why not: a reason code, or what the administrator has to know, and nothing of the token.
+/// Verifies the token as `auth.authenticate` does, decides whether it may have the role, and makes it the session's identity.
+/// Returns the user's id, or why the login is refused: a reason code or what the administrator has to know, and nothing of the
+/// token.
 pub fn admit(login: &Login) -> Result<Option<String>, String> {
     if catalog::our_schema().is_none() {
         return Err(Error::NO_EXTENSION.into_reason());

@@ -62,7 +62,7 @@ pub fn enter(scope: Scope, credential: Credential) {
     }
 }
 
-/// Tells a caller whose identity is over at once, since his statement is the whole transaction.
+/// Warns a caller whose identity is over at once, since the statement is the whole transaction.
 pub fn warn_if_lost(scope: Scope) {
     if scope == Scope::Transaction && transaction::ends_with_the_statement() {
         boundary::warn(

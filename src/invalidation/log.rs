@@ -158,7 +158,7 @@ pub fn unseen_by(seen: &Mvcc) -> [Option<pg_sys::Datum>; 2] {
 pub enum Since {
     /// No event.
     Nothing,
-    /// These payloads, in the order in which they were written, maybe none of interest; next time from there.
+    /// These payloads, in the order in which they were written; there may be none of interest. The cursor is for the next time.
     Events(Vec<String>, Cursor),
     /// Not known, or too much; next time from there.
     Flush(Cursor),
@@ -288,7 +288,7 @@ impl Plans {
     /// May an event that `seen` does not see have been pruned?
     fn is_too_old(&self, seen: &Mvcc, of: Of, bounds: Bounds, now: &Mvcc) -> bool {
         let Bounds { began, pruned } = bounds;
-        // The relay's place was made with the log; others may be of a log that was there before.
+        // The relay's place was made with the log. Another cursor may be of a log that was there before.
         if (of == Of::All && !seen.sees(began)) || pruned >= seen.xmax() {
             return true;
         }

@@ -1,5 +1,5 @@
-//! One row by a unique index, read directly: no plan, no executor, no change of role. For plain tables with a unique btree over
-//! just the columns asked by; whoever cannot be read so asks by a kept plan.
+//! One row by a unique index, read directly: no plan, no executor, no change of role. It works for plain tables with a unique btree
+//! over just the columns that are asked by. The rows of every other table are read with a kept plan.
 
 use pgrx::prelude::*;
 

@@ -137,7 +137,8 @@ pub struct Subject {
     pub session_version: Option<SessionVersion>,
 }
 
-/// With a version given the users table is not read, unless the token says something else than the id; without, it is.
+/// The user and version of a token that is to be issued. The users table is not read where the user claim is the id and the version
+/// is given or not checked.
 pub fn subject(
     issuer: &Issuer,
     user_id: &UserId,
@@ -277,8 +278,8 @@ fn put(claims: &mut Map<String, Value>, path: &ClaimPath, value: Value) -> Resul
 /// The last second of year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Whole seconds, as other libraries write them; but in the second of a kill switch the fraction too, so
-/// that the token of a user who logs in again right after it is not older than it.
+/// Whole seconds, as other libraries write them. Only in the second of a kill switch the fraction is written, too: the token of a
+/// user who logs in right after the switch must not be older than it.
 fn issued_at(rules: &Rules, now: UnixMicros) -> Value {
     let seconds = now.0.div_euclid(SECOND);
     match rules.not_before {

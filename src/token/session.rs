@@ -67,7 +67,7 @@ pub fn known_user(issuer: &Issuer, claim: &str) -> Result<Option<UserId>> {
     Ok(account.map(|account| account.id))
 }
 
-/// What tells the link of the token's account to its user, as it is now, from links of before; None where the user claim names no
+/// A name for the present link of the token's account to its user, which no earlier link had. None where the user claim names no
 /// account.
 pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {
     let (UserKey::Provider(provider), Some(claim)) = (&issuer.user_key, &claims.user) else {
@@ -79,7 +79,7 @@ pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {
     Ok(account.map(|account| identities.link(&account)))
 }
 
-/// Who is reported as the user of a token that is refused: who is not known when it is, is not known a moment later either.
+/// The user who is reported of a refused token. One who was unknown when the token was refused is not looked up again.
 pub fn refused_user(issuer: &Issuer, claim: Option<&str>, why: Refusal) -> Option<UserId> {
     let says_id = matches!(issuer.user_key, UserKey::Id);
     let known = says_id || why != Refusal::UnknownUser;

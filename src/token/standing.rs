@@ -1,4 +1,4 @@
-//! What is enough to ask whether a token that was verified still holds, by whoever does not have the token.
+//! What a process that does not have a verified token needs to ask whether the token still holds.
 
 use std::borrow::Cow;
 

@@ -200,7 +200,7 @@ pub fn cache_statistics() -> CacheStatistics {
 }
 
 impl Cache {
-    /// What was verified under other issuers and keys says nothing; nor does anything where nothing is to be kept.
+    /// Forgets what was verified under other issuers and keys; and everything, where nothing is to be kept.
     fn under(&mut self, trust: &Rc<Trust>) -> &mut Self {
         let off = settings::verified_cache_size() == 0;
         if off

@@ -1,4 +1,4 @@
-//! Whatever way an identities row goes away or changes, its former user is told of, and what was authenticated by it ends.
+//! However an identities row goes away or changes, listeners hear of its former user, and what was authenticated by the row ends.
 
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
@@ -50,7 +50,8 @@ fn linked(identities: &Identities, row: &TriggerRow<'_>) -> Option<(Account, Use
     Some((account, UserId::new(text(&identities.user_column)?)))
 }
 
-/// What a cache that holds tokens of the account must hear; nothing where its user is gone, too, who is told of anyway.
+/// What a cache that holds tokens of the account must hear. Nothing where the user is gone, too: the deletion has an event of its
+/// own.
 fn event(user: &UserId) -> Option<Event> {
     match accounts::current().if_any() {
         Ok(users) => users?.find(user).map(|user| Event::User {
