@@ -3,14 +3,8 @@
 mod samples;
 
 use jose::{Algorithm, KeyError, KeyMaterial, Kid, SkippedMember, import_jwks};
-use samples::{ED25519, P256, with};
+use samples::{ED25519, P256, file, with};
 use serde_json::{Value, json};
-
-macro_rules! file {
-    ($name:literal) => {
-        include_str!(concat!("keys/", $name))
-    };
-}
 
 fn set(members: &[Value]) -> Vec<Result<KeyMaterial, SkippedMember>> {
     import_jwks(&json!({"keys": members, "more": 1}).to_string()).unwrap()

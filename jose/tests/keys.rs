@@ -5,18 +5,8 @@ mod samples;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jose::{Algorithm, AlgorithmName, KeyError, KeyMaterial, Kid};
-use samples::{ED25519, P256, with};
+use samples::{ED25519, P256, file, why, with};
 use serde_json::{Value, json};
-
-macro_rules! file {
-    ($name:literal) => {
-        include_str!(concat!("keys/", $name))
-    };
-}
-
-fn why(text: &str, alg: Algorithm) -> KeyError {
-    KeyMaterial::import(text, alg).expect_err("this key must be refused")
-}
 
 #[test]
 fn a_private_jwk_has_halves_that_match() {

@@ -30,14 +30,7 @@ process_local! {
 
 /// Runs `body`; the events of the bumps in it carry `reason`.
 pub fn with_reason<T>(reason: Reason, body: impl FnOnce() -> T) -> T {
-    struct Restore(Option<Reason>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            REASON.set(self.0.take());
-        }
-    }
-    let _restore = Restore(REASON.replace(Some(reason)));
-    body()
+    REASON.during(Some(reason), body)
 }
 
 // ---- BEFORE ----------------------------------------------------------------------------------------

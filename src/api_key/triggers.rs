@@ -1,6 +1,6 @@
 //! Whatever way a key's row changes, listeners hear of it by its fingerprint.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
@@ -14,19 +14,17 @@ use crate::pg::local::process_local;
 use crate::pg::trigger_row::TriggerRow;
 
 process_local! {
-    static REVOKING: Cell<bool> = const { Cell::new(false) };
+    static REVOKING: RefCell<bool> = const { RefCell::new(false) };
 }
 
 /// Runs `body`; the keys that it ends are announced as revoked.
 pub fn revoking<T>(body: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            REVOKING.set(self.0);
-        }
-    }
-    let _restore = Restore(REVOKING.replace(true));
-    body()
+    REVOKING.during(true, body)
+}
+
+/// Does [`revoking`] run?
+fn is_revoking() -> bool {
+    REVOKING.with_borrow(|revoking| *revoking)
 }
 
 #[pg_trigger(sql = false)]
@@ -85,7 +83,7 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
             .as_ref()
             .is_none_or(|column| active(column).unwrap_or(false))
     };
-    let revoking = REVOKING.get();
+    let revoking = is_revoking();
     let moved = match new {
         None if keys.table.kind == b'p' => {
             text(old, &keys.id_column).and_then(|id| keys.find_by_id(&id))
@@ -125,7 +123,7 @@ fn reason_of_move(
         .and_then(|column| old.bigint(column));
     let user_id = text(old, &keys.user_column).map(UserId::new);
     match (was_active, new.active) {
-        (true, false) => Some(if REVOKING.get() {
+        (true, false) => Some(if is_revoking() {
             "revoked"
         } else {
             "deactivated"

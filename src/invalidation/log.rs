@@ -3,7 +3,7 @@
 //! A row carries its transaction's id, so that a reader who remembers which transactions it has seen
 //! ([`Cursor`]) gets each event once, in whatever order they commit.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -76,24 +76,17 @@ process_local! {
             &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
         ),
     };
-    static WRITING: Cell<bool> = const { Cell::new(false) };
+    static WRITING: RefCell<bool> = const { RefCell::new(false) };
 }
 
 /// Runs `body`, whose writes to the tables of the log are this server's own.
 pub fn as_our_own<T>(body: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            WRITING.set(self.0);
-        }
-    }
-    let _restore = Restore(WRITING.replace(true));
-    body()
+    WRITING.during(true, body)
 }
 
 /// Does [`as_our_own`] run?
 pub fn is_our_own() -> bool {
-    WRITING.get()
+    WRITING.with_borrow(|writing| *writing)
 }
 
 /// Writes events, at the end of the transaction. `relayed`: the relay is to send them.
