@@ -15,6 +15,7 @@ mod tests {
     use pgrx::datum::{Interval, TimestampWithTimeZone};
     use pgrx::prelude::*;
 
+    use crate::attach::UserId;
     use crate::invalidation::{Event, Reason};
     use crate::pg::clock;
     use crate::pg::json::Jsonb;
@@ -257,8 +258,8 @@ mod tests {
         attached
             .users()
             .unwrap_or_else(|failure| error!("{failure:?}"))
-            .find(id)
-            .map(|account| account.id)
+            .find(&UserId::new(id))
+            .map(|account| account.id.into_string())
     }
 
     #[pg_extern]
@@ -334,7 +335,7 @@ mod tests {
     #[pg_extern]
     fn a_payload_that_would_not_fit_is_a_flush() {
         let user = |length: usize| Event::User {
-            id: "i".repeat(length),
+            id: UserId::new("i".repeat(length)),
             session_version: jose::SessionVersion::new(7),
             reason: Reason::new("updated"),
         };
@@ -355,7 +356,7 @@ mod tests {
         );
         let key = Event::ApiKey {
             fingerprint: "f".to_owned(),
-            user_id: "u".to_owned(),
+            user_id: Some(UserId::new("u")),
             reason: Reason::new("deleted"),
         };
         assert_eq!(

@@ -43,6 +43,7 @@ pub mod snapshot;
 pub mod standby;
 pub mod transaction;
 pub mod trigger_row;
+mod unique_index;
 mod upstream;
 pub mod wal;
 pub mod watch;

@@ -29,6 +29,7 @@ mod identities;
 mod identity;
 mod identity_attacks;
 mod identity_everyday;
+mod identity_lost;
 mod jwks_sources;
 mod key_bundles;
 mod log;
