@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, NotACursor};
 use super::event::FLUSH;
 use super::log::{self, Of, Since};
 use crate::error::{Error, Result};
@@ -35,7 +35,10 @@ fn invalidations_since(
 fn events_since(cursor: Option<&str>) -> Result<Rows> {
     let cursor = cursor
         .ok_or_else(|| Error::Argument("cursor must not be NULL".to_owned()))?
-        .parse()?;
+        .parse()
+        .map_err(|NotACursor| {
+            Error::Argument("not a cursor of auth.invalidation_cursor()".to_owned())
+        })?;
     let (events, next) = match log::since(&cursor, Of::All) {
         Since::Nothing => return Ok(Vec::new()),
         Since::Events(events, next) => (events, next),

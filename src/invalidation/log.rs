@@ -11,9 +11,10 @@ use pgrx::prelude::*;
 use super::cursor::{Anchor, Cursor, Origin};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
-use crate::pg::mvcc::{Mvcc, at_this_moment};
+use crate::pg::mvcc::Mvcc;
 use crate::pg::plan::{OurPlan, Sees};
-use crate::pg::{catalog, transaction, wal};
+use crate::pg::snapshot::at_this_moment;
+use crate::pg::{catalog, process, transaction, wal};
 
 /// A reader who is further behind is told to forget everything: that is quicker.
 const MAX_EVENTS: usize = 10_000;
@@ -169,6 +170,15 @@ pub fn since(cursor: &Cursor, of: Of) -> Since {
     at_this_moment(|now| PLANS.with(|plans| plans.since(cursor, of, now)))
 }
 
+/// This database's.
+fn origin() -> Origin {
+    Origin {
+        system: wal::system_identifier(),
+        database: process::own_database().to_u32(),
+        timeline: wal::timeline(),
+    }
+}
+
 fn reading() -> ActingAs {
     ActingAs::reader(catalog::extension_owner())
         .without_jit()
@@ -188,7 +198,7 @@ impl Plans {
     fn since(&self, cursor: &Cursor, of: Of, now: &Mvcc) -> Since {
         let bounds = self.bounds();
         let known = cursor.anchor.zip(bounds).filter(|(anchor, bounds)| {
-            cursor.origin == Origin::here() && self.is_of_this_history(*anchor, *bounds, now)
+            cursor.origin == origin() && self.is_of_this_history(*anchor, *bounds, now)
         });
         let Some((anchor, known_bounds)) = known else {
             return Since::Flush(self.here(now, bounds));
@@ -230,7 +240,7 @@ impl Plans {
             written: 0,
         };
         let anchor = newest.into_iter().fold(none, Anchor::max);
-        Cursor::new(Origin::here(), now.clone(), anchor)
+        Cursor::new(origin(), now.clone(), anchor)
     }
 
     /// Is the event that a cursor was taken behind one of this database's past, as far as can be told?
