@@ -50,10 +50,11 @@ start_clusters() {
     psql_main -c 'CREATE ROLE keeper LOGIN' -c 'CREATE ROLE web' -c 'CREATE ROLE reader'
 }
 
+# Not by pg_ctlcluster, which wants /proc.
 stop_clusters() {
     local cluster
     for cluster in main elsewhere; do
-        "${inside[@]}" pg_ctlcluster $MAJOR $cluster stop -m immediate || true
+        as postgres $cluster /usr/lib/postgresql/$MAJOR/bin/pg_ctl stop --silent -m immediate -D /var/lib/postgresql/$MAJOR/$cluster || true
     done
 }
 
@@ -83,7 +84,7 @@ $(tail "$RUN/tour.log")"
 
 # A database of 0.1.0 with something of all that 0.1.0 kept, before and after its update.
 update_from() {
-    psql_main -c 'DROP DATABASE IF EXISTS old' -c 'DROP DATABASE IF EXISTS updated' -c 'CREATE DATABASE old'
+    psql_main -c 'SET client_min_messages = warning' -c 'DROP DATABASE IF EXISTS old' -c 'DROP DATABASE IF EXISTS updated' -c 'CREATE DATABASE old'
     # A released version's script, which no package has.
     cp "sql/released/auth_ext--$1.sql" "$root/usr/share/postgresql/$MAJOR/extension/"
     psql_main old -o /dev/null -v version="$1" -v partitioned= -f - <tests/pg-upgrade-fill.sql
@@ -133,8 +134,8 @@ dump_and_restore() {
     as keeper main sh -c 'umask 077; pg_dump -Fc old >/tmp/dump_by_owner'
     psql_elsewhere by_owner -c 'CREATE EXTENSION auth_ext' -c 'GRANT INSERT ON ALL TABLES IN SCHEMA auth TO keeper' \
         -c 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA auth TO keeper'
-    as keeper elsewhere sh -c "cd /tmp && pg_restore --list dump_by_owner | grep -v -e ' SCHEMA - ' -e ' EXTENSION ' -e ' COMMENT - ' |
-        pg_restore --no-owner --exit-on-error --dbname by_owner -j 2 -L /dev/stdin dump_by_owner"
+    as keeper elsewhere sh -c "cd /tmp && pg_restore --list dump_by_owner | grep -v -e ' SCHEMA - ' -e ' EXTENSION ' -e ' COMMENT - ' >list &&
+        pg_restore --no-owner --exit-on-error --dbname by_owner -j 2 -L list dump_by_owner"
     psql_elsewhere by_owner -c 'REVOKE INSERT ON ALL TABLES IN SCHEMA auth FROM keeper' \
         -c 'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA auth FROM keeper' -o /dev/null -c "SELECT auth.grant_access('web', 'application')"
     check_restored by_owner
@@ -155,7 +156,7 @@ fetch() {
 
 # As docs/operating.md says: what is left is the application's own.
 uninstall() {
-    psql_main old -o /dev/null -c 'SELECT auth.detach_users(), auth.detach_api_keys()' -c 'DROP VIEW verdicts' -c 'DROP POLICY own ON notes' \
+    psql_main old -o /dev/null -c 'SELECT auth.detach_users(), auth.detach_api_keys(), auth.detach_identities()' -c 'DROP VIEW verdicts' -c 'DROP POLICY own ON notes' \
         -c 'DROP INDEX kept_api_key_fingerprint_idx' -c 'DROP EXTENSION auth_ext'
     expect "$(psql_main old -c 'UPDATE users SET email = email RETURNING session_version > 0')" t
     stop_clusters
@@ -180,7 +181,7 @@ test_deb() {
     step "Debian" make_debian
     step "apt install" install_packages
     (
-        trap stop_clusters EXIT
+        trap 'stop_clusters 2>/dev/null' EXIT
         step "two clusters" start_clusters
         step "links" links_lead_somewhere
         step "the README's five minutes" five_minutes
