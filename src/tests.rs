@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 mod tests {
     use std::rc::Rc;
 
-    use jose::UnixMicros;
+    use jose::{Kid, UnixMicros};
     use pgrx::datum::{Interval, TimestampWithTimeZone};
     use pgrx::prelude::*;
 
@@ -196,18 +196,22 @@ mod tests {
     #[pg_extern]
     fn keys_of_a_subtransaction_that_was_rolled_back_are_forgotten() {
         set_up();
-        let keys = || {
-            trust::current()
-                .issuer("https://issuer.test")
-                .map_or(0, |issuer| issuer.keys.keys().len())
+        let is_live = |kid: &str| {
+            let trust = trust::current();
+            let issuer = trust.issuer("https://issuer.test");
+            issuer
+                .zip(Kid::new(kid.to_owned()))
+                .is_some_and(|(issuer, kid)| issuer.keys.is_live(&kid, clock::now()))
         };
-        assert_eq!(keys(), 1);
+        run("SELECT auth.create_signing_key(kid => 'kept')");
+        assert!(is_live("kept") && !is_live("ec"));
         run("DO $$ BEGIN
                 PERFORM auth.create_signing_key(kid => 'ec');
-                IF auth.jwks()#>>'{keys,0,kid}' <> 'ec' THEN RAISE 'the own key is not seen'; END IF;
+                PERFORM auth.activate_signing_key('ec');
+                PERFORM auth.verify_jwt(auth.issue_jwt('alice'));
                 RAISE division_by_zero;
             EXCEPTION WHEN division_by_zero THEN NULL; END $$");
-        assert_eq!(keys(), 1);
+        assert!(is_live("kept") && !is_live("ec"));
     }
 
     #[pg_extern]

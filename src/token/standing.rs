@@ -47,7 +47,7 @@ impl Standing {
     pub fn verify(&self, user_id: &str, now: UnixMicros) -> Result<()> {
         let trust = trust::current();
         let issuer = trust.issuer(&self.issuer).ok_or(Refusal::WrongIssuer)?;
-        if !issuer.has_live_key(&self.kid, now) {
+        if !issuer.keys.is_live(&self.kid, now) {
             return Err(Refusal::UnknownKey.into());
         }
         let claims = self.claims();

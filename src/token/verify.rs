@@ -35,7 +35,7 @@ pub fn verify_signature(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
         return Err(Error::NO_ISSUER);
     }
     let issuer = Rc::clone(issuer_of(&token, &trust)?);
-    let token = issuer.verify(token, now)?;
+    let token = issuer.keys.verify(token, now)?;
     Ok(Signed { token, issuer })
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::cache;
 use crate::pg::probe::{Looked, Probe, ProbedRow};
 use crate::pg::{catalog, scan};
 
@@ -94,7 +95,7 @@ fn find<T>(probe: &Probe, keys: &[&str], read: impl FnOnce(&ProbedRow<'_>) -> T)
         .iter()
         .map(|key| key.into_datum())
         .collect::<Option<_>>()?;
-    match probe.look(&keys, || true, read) {
+    match probe.look(&keys, cache::still_holds, read) {
         Looked::Row(value) => Some(value),
         Looked::Nothing | Looked::Changed => None,
     }

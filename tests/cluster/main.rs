@@ -68,6 +68,7 @@ mod statistics;
 mod swap;
 mod trust;
 mod trust_jwks;
+mod trust_many_keys;
 mod upgrade;
 mod user_column;
 mod versions;
