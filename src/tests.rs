@@ -17,6 +17,7 @@ mod tests {
 
     use crate::invalidation::{Event, Reason};
     use crate::pg::clock;
+    use crate::pg::json::Jsonb;
     use crate::{accounts, trust};
 
     const SECRET: &str = "auth-ext-backend-secret-0123456789abcdef";
@@ -191,6 +192,29 @@ mod tests {
         );
         run("SELECT auth.create_signing_key(kid => 'ec')");
         assert!(!Rc::ptr_eq(&second, &now()), "a new key was not seen");
+    }
+
+    #[pg_extern]
+    fn a_payload_is_the_jsonb_that_its_text_is() {
+        for payload in [
+            r#"{}"#,
+            r#"{"a":null,"b":true,"c":false,"d":"","e":[],"f":{}}"#,
+            r#"{"n":0,"m":-0,"i":9223372036854775807,"j":-9223372036854775808,"k":9223372036854775808}"#,
+            r#"{"x":1.50,"y":-0.0,"z":1e3,"big":1E+400,"small":1e-300,"digits":0.12345678901234567890123}"#,
+            r#"{"é":"ß\u00e9\n\"\\","\u006eame":"\ud83d\ude00","plain":"日本","slash":"a\/b"}"#,
+            r#"{"longer":1,"b":2,"a":3,"aa":4,"B":5,"":6}"#,
+            r#"{"aud":["x","y",1,null,{"z":[]}],"o":{"a":{"b":[1,{"c":2}]},"a2":1,"a2":2}}"#,
+            r#" { "spaces" : [ 1 , 2 ] , "s" : " x " } "#,
+        ] {
+            let object: std::collections::BTreeMap<String, &serde_json::value::RawValue> =
+                serde_json::from_str(payload).unwrap_or_else(|e| error!("{e}: {payload}"));
+            let members: Vec<_> = object
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.get()))
+                .collect();
+            let [made, read] = [Jsonb::of_members(&members), Jsonb::parse(payload)];
+            assert!(made.is_some() && made == read, "{payload}");
+        }
     }
 
     #[pg_extern]

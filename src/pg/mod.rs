@@ -18,6 +18,7 @@ pub mod guc;
 pub mod heap;
 pub mod hooks;
 pub mod json;
+mod jsonb;
 pub mod latch;
 pub mod local;
 pub mod log_hook;
