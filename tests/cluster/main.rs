@@ -44,6 +44,7 @@ mod one_row;
 mod one_time;
 mod pgbouncer;
 mod postgrest;
+mod practices;
 mod probe;
 mod providers;
 mod readme;
