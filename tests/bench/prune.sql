@@ -1,8 +1,8 @@
--- prune() of all that :relation holds, in batches of :batch rows, until nothing is left: its time, whether a batch scans the table,
+-- prune() of all that :relation holds, in batches of :batch rows, until nothing is left (of events, what is older than :retention seconds): its time, whether a batch scans the table,
 -- and what is left to vacuum.
 \set QUIET on
 SET client_min_messages = warning;
-SET auth_ext.log_retention = 1;
+SET auth_ext.log_retention = :retention;
 SELECT pg_sleep(1.1) \g /dev/null
 VACUUM ANALYZE auth.:relation;
 CREATE PROCEDURE measure_prune(name text, batch int) LANGUAGE plpgsql AS

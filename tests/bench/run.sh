@@ -217,7 +217,7 @@ open_transactions() {
 }
 
 measure_scale() {
-    local grows size
+    local grows size round
     export DB=scale
     DB=postgres on bench -c 'CREATE DATABASE scale'
     on bench -f tests/bench/scale_setup.sql
@@ -227,13 +227,15 @@ measure_scale() {
             if [[ $grows == transactions ]]; then
                 open_transactions "$size"
             else
-                on bench -c "CALL fill_$grows($size)" -c 'VACUUM ANALYZE'
+                on bench -c "CALL fill_$grows($size)" -c 'VACUUM ANALYZE' -c CHECKPOINT
             fi
-            on bench -v times=$((TIMES / 2)) -v grows="$grows" -v size="$size" -f tests/bench/scale.sql
+            for ((round = 0; round < ROUNDS; round += 2)); do
+                on bench -v times=20000 -v grows="$grows" -v size="$size" -f tests/bench/scale.sql
+            done
         done
         case $grows in
-            revocations) on bench -v relation=revoked_tokens -v batch=5000 -f tests/bench/prune.sql ;;
-            log) on bench -v relation=invalidation_log -v batch=20000 -f tests/bench/prune.sql ;;
+            revocations) on bench -v relation=revoked_tokens -v batch=5000 -v retention=3600 -f tests/bench/prune.sql ;;
+            log) on bench -v relation=invalidation_log -v batch=20000 -v retention=1 -f tests/bench/prune.sql ;;
             transactions) stop_background ;;
         esac
     done
