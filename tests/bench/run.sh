@@ -107,12 +107,12 @@ auth_ext.standby_heartbeat = '1s'"
 request() { printf '%s\n' '\set n random(1, 90)' 'BEGIN;' "SELECT $1;" 'SELECT body FROM docs WHERE id = 7 + 1000 * :n;' 'COMMIT;'; }
 
 measure_clients() {
-    local server token what figure
+    local server token what figure round script
     say "One row and one token, by a client's round trip…"
     token=$(on bench -Atc "SELECT token FROM tokens WHERE alg = 'HS256'")
     printf '%s\n' '\set id random(1, '"$ROWS"')' 'SELECT email FROM users WHERE id = :id;' >"$RUN/R.sql"
     echo 'SELECT auth.verify_jwt(:token);' >"$RUN/R verify.sql"
-    for _ in 1 2 3; do
+    for ((round = 0; round < REPEATS; round++)); do
         for what in R 'R verify'; do
             figure=$(tps bench -M prepared -T "$SECONDS_EACH" -D token="$token" -f "$RUN/$what.sql")
             note "$what" "$(microseconds "$figure")"
@@ -145,8 +145,8 @@ measure_sessions_and_memory() {
 
 # The first verification of fresh connections, notes beginning with $1.
 measure_fresh() {
-    local keys what figure token
-    for _ in 1 2 3; do
+    local keys what figure token round
+    for ((round = 0; round < REPEATS; round++)); do
         for keys in 10 1000; do
             token=$(DB=keys$keys on keys -Atc 'SELECT token FROM tokens WHERE n = 2')
             echo "SELECT '$token'::text;" >"$RUN/nothing.sql"
@@ -179,7 +179,7 @@ measure_keys() {
 bumps() { PGOPTIONS="-c auth_ext.notify=$2" tps commits -M prepared -c "$3" -j 2 -T "$SECONDS_EACH" -f "$RUN/$1.sql"; }
 
 measure_commits() {
-    local what figure
+    local what figure name mode clients script
     say "Commits with a real flush, by one client and by 32…"
     start commits "fsync = on
 shared_preload_libraries = 'auth_ext'
@@ -229,7 +229,7 @@ measure_scale() {
             else
                 on bench -c "CALL fill_$grows($size)" -c 'VACUUM ANALYZE' -c CHECKPOINT
             fi
-            for ((round = 0; round < ROUNDS; round += 2)); do
+            for ((round = 0; round < REPEATS; round++)); do
                 on bench -v times=20000 -v grows="$grows" -v size="$size" -f tests/bench/scale.sql
             done
         done

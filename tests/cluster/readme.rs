@@ -281,3 +281,60 @@ fn every_test_that_the_checklist_names_exists() {
     }
     assert!(rows > 12, "{rows} rows");
 }
+
+/// The labels of the rows that follow `INSERT INTO {table}` in tests/bench/report.sql.
+fn labels(report: &str, table: &str) -> Vec<String> {
+    let start = format!("INSERT INTO {table} (");
+    let rows = report.lines().skip_while(|line| !line.starts_with(&start));
+    rows.skip(1)
+        .map_while(|line| line.trim_start().strip_prefix("('"))
+        .map(|row| {
+            // The text ends at the first quote that is not doubled.
+            let text = row.replace("''", "\u{0}");
+            let (label, _) = text.split_once('\'').expect("a quoted text");
+            label.replace('\u{0}', "'")
+        })
+        .collect()
+}
+
+/// What `make bench` has written into a page at a place.
+fn benched<'page>(page: &'page str, place: &str) -> &'page str {
+    let (_, rest) = page
+        .split_once(&format!("<!-- make bench: {place} -->\n"))
+        .unwrap_or_else(|| panic!("no place for {place}"));
+    rest.split_once("<!-- end -->").expect("its end").0
+}
+
+/// The first cells of a table, without its head.
+fn first_cells(table: &str) -> Vec<&str> {
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.filter_map(|row| row.split('|').nth(1).map(str::trim))
+        .filter(|cell| !cell.is_empty())
+        .collect()
+}
+
+#[test]
+fn what_it_costs_shows_every_row_that_the_benchmark_reports_and_no_other() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect(path);
+    let report = read("tests/bench/report.sql");
+    let page = read("docs/costs.md");
+    for (table, place, least) in [("lines", "costs", 40), ("calls", "scale", 10)] {
+        let expected = labels(&report, table);
+        assert!(expected.len() > least, "{table}: {expected:?}");
+        assert_eq!(first_cells(benched(&page, place)), expected, "{place}");
+    }
+    for place in ["pruning", "peer"] {
+        let rows = first_cells(benched(&page, place)).len();
+        assert!(rows > 1, "{place}: {rows} rows");
+    }
+    assert!(benched(&page, "machine").contains("PostgreSQL"));
+    assert!(benched(&read("README.md"), "summary").contains("µs"));
+    let picture = read("tests/bench/ratios.svg");
+    let (_, bars) = report
+        .split_once("CREATE VIEW bars")
+        .expect("the picture's bars");
+    for bar in bars.lines().filter(|line| line.contains(", 'auth_ext: ")) {
+        let label = bar.split('\'').nth(1).expect("a label");
+        assert!(picture.contains(&format!(">{label}<")), "{label}");
+    }
+}
