@@ -10,7 +10,7 @@ help: ## what there is
 demo: ## a tour on one screen; installs what is missing
 	@tests/demo
 
-bench: ## what the extension costs, as ratios (minutes)
+bench: ## what the extension costs, three whole runs; writes docs/costs.md and its picture (25 minutes)
 	@tests/benchmark full
 
 bench-quick: ## the same in under a minute, roughly
