@@ -127,7 +127,7 @@ measure_clients() {
         request "auth.authenticate('$token')" >"$RUN/tx_$server.sql"
     done
     request "'$token'::text" >"$RUN/tx_trivial.sql"
-    for _ in 1 2 3; do
+    for ((round = 0; round < REPEATS; round++)); do
         for what in 'trivial bench trivial' 'authenticate bench bench' 'everything everything everything'; do
             read -r what server script <<<"$what"
             figure=$(AS=app tps "$server" -M prepared -c 8 -j 2 -T "$SECONDS_EACH" -f "$RUN/tx_$script.sql")
@@ -179,7 +179,7 @@ measure_keys() {
 bumps() { PGOPTIONS="-c auth_ext.notify=$2" tps commits -M prepared -c "$3" -j 2 -T "$SECONDS_EACH" -f "$RUN/$1.sql"; }
 
 measure_commits() {
-    local what figure name mode clients script
+    local what figure name mode clients script round
     say "Commits with a real flush, by one client and by 32…"
     start commits "fsync = on
 shared_preload_libraries = 'auth_ext'
@@ -188,7 +188,7 @@ max_wal_size = 4GB"
     printf '%s\n' '\set id random(1, 100000)' \
         'UPDATE plain SET password_hash = clock_timestamp()::text, session_version = session_version + 1 WHERE id = :id;' >"$RUN/plain.sql"
     printf '%s\n' '\set id random(1, 100000)' 'UPDATE users SET password_hash = clock_timestamp()::text WHERE id = :id;' >"$RUN/bump.sql"
-    for _ in 1 2 3; do
+    for ((round = 0; round < REPEATS; round++)); do
         for what in 'plain off 1 plain' 'off off 1 bump' 'off off 32 bump' 'relay relay 32 bump' 'inline inline 32 bump'; do
             read -r name mode clients script <<<"$what"
             figure=$(bumps "$script" "$mode" "$clients")
@@ -246,10 +246,10 @@ measure_scale() {
 # PostgREST with its own check of a token, and with ours behind it.
 measure_peer() {
     say "PostgREST with and without auth.pre_request…"
-    local token what url figure settings
+    local token what url figure settings round
     on bench -f tests/bench/peer.sql
     token=$(on bench -Atc "SELECT auth.issue_jwt('42', claims => '{\"role\":\"web\"}', issuer => 'https://HS256', ttl => '1 day')")
-    for _ in 1 2 3; do
+    for ((round = 0; round < REPEATS; round++)); do
         for what in anonymous own pre_request; do
             settings=''
             [[ $what != pre_request ]] || settings='db-pre-request = "auth.pre_request"'
