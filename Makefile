@@ -26,6 +26,9 @@ test-all: ## the same on 15 to 18, with the long random schedules of the clients
 test-ha: ## failovers under load: Patroni, etcd and PgBouncer, three nodes; PG=18 for another major (10 minutes)
 	@tests/failover $(firstword $(PG))
 
+fuzz: ## what reads tokens, keys and other foreign input, a minute each; TARGET=jwks SECONDS=600 for one of them
+	@tests/fuzz '$(or $(TARGET),all)' '$(or $(SECONDS),60)'
+
 install: ## build for PG_CONFIG's server and install there
 	@tests/install '$(PG_CONFIG)'
 
@@ -48,4 +51,4 @@ deny: ## licences and advisories of the dependencies
 clean: ## remove what was built here; the cache of tests/lib.sh stays
 	cargo clean
 
-.PHONY: help demo bench bench-quick test test-all test-ha install installcheck package package-test generated deny clean
+.PHONY: help demo bench bench-quick test test-all test-ha fuzz install installcheck package package-test generated deny clean

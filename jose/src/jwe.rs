@@ -16,7 +16,13 @@ use zeroize::Zeroizing;
 const ALG: &str = "PBES2-HS512+A256KW";
 const ENC: &str = "A256GCM";
 /// As many as OWASP asks for; each costs whoever guesses passphrases as much as us.
+#[cfg(not(fuzzing))]
 const COUNT: u32 = 210_000;
+/// A fuzzer would do little else (`cargo fuzz` sets this, and debug assertions, which nothing that is shipped has).
+#[cfg(fuzzing)]
+const COUNT: u32 = 1;
+#[cfg(all(fuzzing, not(debug_assertions)))]
+compile_error!("cfg(fuzzing) is for the fuzz targets only");
 /// A bundle with more would keep a server busy, one with less was made by somebody careless.
 const COUNTS: core::ops::RangeInclusive<u32> = COUNT..=300_000;
 const SHORTEST_PASSPHRASE: usize = 12;

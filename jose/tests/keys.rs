@@ -1,31 +1,12 @@
 //! Keys as JWK or secret text, and what is stored of them.
 
+mod samples;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jose::{Algorithm, AlgorithmName, KeyError, KeyMaterial, Kid};
+use samples::{ED25519, P256, file, why, with};
 use serde_json::{Value, json};
-
-macro_rules! file {
-    ($name:literal) => {
-        include_str!(concat!("keys/", $name))
-    };
-}
-
-const P256: &str = r#"{"crv":"P-256","kty":"EC","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
-const ED25519: &str =
-    r#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
-
-fn why(text: &str, alg: Algorithm) -> KeyError {
-    KeyMaterial::import(text, alg).expect_err("this key must be refused")
-}
-
-fn with(jwk: &str, members: &Value) -> String {
-    let mut jwk: Value = serde_json::from_str(jwk).unwrap();
-    for (name, value) in members.as_object().unwrap() {
-        jwk[name] = value.clone();
-    }
-    jwk.to_string()
-}
 
 #[test]
 fn a_private_jwk_has_halves_that_match() {

@@ -1,11 +1,10 @@
 //! A place in the log, as a listener keeps it: which transactions' events it has seen, and of which history.
+//! Knows nothing of Postgres, so that the fuzz targets can have it.
 
 use core::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
 use crate::pg::mvcc::Mvcc;
-use crate::pg::{process, wal};
 
 /// With more transactions in progress the cursor sees less than it could: events may come again, none is lost.
 const MAX_IN_PROGRESS: usize = 512;
@@ -13,20 +12,12 @@ const MAX_IN_PROGRESS: usize = 512;
 /// Whose history a cursor belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    system: u64,
-    database: u32,
-    timeline: u32,
-}
-
-impl Origin {
-    /// This database's.
-    pub fn here() -> Self {
-        Self {
-            system: wal::system_identifier(),
-            database: process::own_database().to_u32(),
-            timeline: wal::timeline(),
-        }
-    }
+    /// The cluster, since its initdb.
+    pub system: u64,
+    /// The database's oid.
+    pub database: u32,
+    /// What a promotion changes.
+    pub timeline: u32,
 }
 
 /// The last event that is behind a cursor: a storage snapshot that is brought back keeps everything of an origin, but not the
@@ -44,8 +35,8 @@ pub struct Anchor {
 pub struct Cursor {
     /// Whose.
     pub origin: Origin,
-    /// The transactions whose events are behind it. None that is later than the anchor: no event of such a one was there, and where
-    /// history is another, its id may be somebody else's.
+    /// The transactions whose events are behind it, none of them later than the anchor: a later one had no event yet, and in
+    /// another history its id may be another transaction's.
     pub seen: Mvcc,
     /// None in those of version 0.1.
     pub anchor: Option<Anchor>,
@@ -87,14 +78,18 @@ impl fmt::Display for Cursor {
     }
 }
 
-impl FromStr for Cursor {
-    type Err = Error;
+/// The text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotACursor;
 
-    fn from_str(text: &str) -> Result<Self> {
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
         // Whatever is not exactly as it was given out is none of ours.
         parse(text)
             .filter(|cursor| cursor.to_string() == text)
-            .ok_or_else(|| Error::Argument("not a cursor of auth.invalidation_cursor()".to_owned()))
+            .ok_or(NotACursor)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A row carries its transaction's id, so that a reader who remembers which transactions it has seen
 //! ([`Cursor`]) gets each event once, in whatever order they commit.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -11,9 +11,10 @@ use pgrx::prelude::*;
 use super::cursor::{Anchor, Cursor, Origin};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
-use crate::pg::mvcc::{Mvcc, at_this_moment};
+use crate::pg::mvcc::Mvcc;
 use crate::pg::plan::{OurPlan, Sees};
-use crate::pg::{catalog, transaction, wal};
+use crate::pg::snapshot::at_this_moment;
+use crate::pg::{catalog, process, transaction, wal};
 
 /// A reader who is further behind is told to forget everything: that is quicker.
 const MAX_EVENTS: usize = 10_000;
@@ -76,24 +77,17 @@ process_local! {
             &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
         ),
     };
-    static WRITING: Cell<bool> = const { Cell::new(false) };
+    static WRITING: RefCell<bool> = const { RefCell::new(false) };
 }
 
 /// Runs `body`, whose writes to the tables of the log are this server's own.
 pub fn as_our_own<T>(body: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            WRITING.set(self.0);
-        }
-    }
-    let _restore = Restore(WRITING.replace(true));
-    body()
+    WRITING.during(true, body)
 }
 
 /// Does [`as_our_own`] run?
 pub fn is_our_own() -> bool {
-    WRITING.get()
+    WRITING.with_borrow(|writing| *writing)
 }
 
 /// Writes events, at the end of the transaction. `relayed`: the relay is to send them.
@@ -158,7 +152,7 @@ pub fn unseen_by(seen: &Mvcc) -> [Option<pg_sys::Datum>; 2] {
 pub enum Since {
     /// No event.
     Nothing,
-    /// These payloads, in the order in which they were written, maybe none of interest; next time from there.
+    /// These payloads, in the order in which they were written; there may be none of interest. The cursor is for the next time.
     Events(Vec<String>, Cursor),
     /// Not known, or too much; next time from there.
     Flush(Cursor),
@@ -174,6 +168,15 @@ pub fn cursor() -> Cursor {
 pub fn since(cursor: &Cursor, of: Of) -> Since {
     let _acting = reading();
     at_this_moment(|now| PLANS.with(|plans| plans.since(cursor, of, now)))
+}
+
+/// This database's.
+fn origin() -> Origin {
+    Origin {
+        system: wal::system_identifier(),
+        database: process::own_database().to_u32(),
+        timeline: wal::timeline(),
+    }
 }
 
 fn reading() -> ActingAs {
@@ -195,7 +198,7 @@ impl Plans {
     fn since(&self, cursor: &Cursor, of: Of, now: &Mvcc) -> Since {
         let bounds = self.bounds();
         let known = cursor.anchor.zip(bounds).filter(|(anchor, bounds)| {
-            cursor.origin == Origin::here() && self.is_of_this_history(*anchor, *bounds, now)
+            cursor.origin == origin() && self.is_of_this_history(*anchor, *bounds, now)
         });
         let Some((anchor, known_bounds)) = known else {
             return Since::Flush(self.here(now, bounds));
@@ -237,7 +240,7 @@ impl Plans {
             written: 0,
         };
         let anchor = newest.into_iter().fold(none, Anchor::max);
-        Cursor::new(Origin::here(), now.clone(), anchor)
+        Cursor::new(origin(), now.clone(), anchor)
     }
 
     /// Is the event that a cursor was taken behind one of this database's past, as far as can be told?
@@ -288,7 +291,7 @@ impl Plans {
     /// May an event that `seen` does not see have been pruned?
     fn is_too_old(&self, seen: &Mvcc, of: Of, bounds: Bounds, now: &Mvcc) -> bool {
         let Bounds { began, pruned } = bounds;
-        // The relay's place was made with the log; others may be of a log that was there before.
+        // The relay's place was made with the log. Another cursor may be of a log that was there before.
         if (of == Of::All && !seen.sees(began)) || pruned >= seen.xmax() {
             return true;
         }

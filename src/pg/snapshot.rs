@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 
 use super::local::process_local;
+use super::mvcc::Mvcc;
 use super::transaction;
 use pgrx::prelude::*;
 
@@ -69,4 +70,68 @@ pub fn command() -> Command {
     Command(others_moment(), unsafe {
         pg_sys::GetCurrentCommandId(false)
     })
+}
+
+impl Mvcc {
+    /// Reads a snapshot. `pg_current_snapshot()` would be wrong on a standby, where it takes no
+    /// transaction for running.
+    ///
+    /// # Safety
+    /// It must be an MVCC snapshot that was just taken.
+    unsafe fn read(snapshot: &pg_sys::SnapshotData) -> Self {
+        // SAFETY: both read variables of the server or of the running transaction.
+        let (next, own) = unsafe {
+            (
+                pg_sys::ReadNextFullTransactionId().value,
+                pg_sys::GetTopFullTransactionIdIfAny().value,
+            )
+        };
+        // SAFETY: the arrays have that many elements; where there are none, the pointer may be NULL.
+        let ids = |array: *mut pg_sys::TransactionId, count: usize| unsafe {
+            if array.is_null() {
+                &[]
+            } else {
+                core::slice::from_raw_parts(array, count)
+            }
+        };
+        let running = if snapshot.takenDuringRecovery {
+            // In recovery all ids, those of subtransactions too, are here.
+            ids(
+                snapshot.subxip,
+                usize::try_from(snapshot.subxcnt).unwrap_or(0),
+            )
+        } else {
+            ids(snapshot.xip, usize::try_from(snapshot.xcnt).unwrap_or(0))
+        };
+        let mut in_progress: Vec<u64> = running.iter().map(|xid| widened(*xid, next)).collect();
+        // A snapshot does not list the own transaction. 0 when it has no id.
+        in_progress.extend((own != 0).then_some(own));
+        Self::new(widened(snapshot.xmax, next), in_progress)
+    }
+}
+
+/// A transaction's id in 64 bits: the last one of these 32 that is not after `next`.
+fn widened(xid: pg_sys::TransactionId, next: u64) -> u64 {
+    let low = u64::from(xid.into_inner());
+    let same_epoch = (next & !u64::from(u32::MAX)) | low;
+    if same_epoch <= next {
+        same_epoch
+    } else {
+        same_epoch.saturating_sub(1 << 32)
+    }
+}
+
+/// Runs `body` while the snapshot of this moment is the active one, also inside a REPEATABLE READ transaction
+/// that began earlier.
+pub fn at_this_moment<T>(body: impl FnOnce(&Mvcc) -> T) -> T {
+    // SAFETY: inside a transaction. The active snapshot is a copy, which lives until it is popped: below, or by
+    // the abort of the transaction after an error.
+    let now = unsafe {
+        pg_sys::PushActiveSnapshot(latest());
+        Mvcc::read(&*pg_sys::GetActiveSnapshot())
+    };
+    let result = body(&now);
+    // SAFETY: the snapshot pushed above is on top again.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    result
 }

@@ -143,8 +143,8 @@ pub fn init() {
     }
 }
 
-/// What a transaction or subtransaction that aborts has changed was never so. PostgreSQL sends messages of what its triggers
-/// announced, but a statement can fail before its AFTER triggers have fired. Must not fail, and cannot.
+/// A transaction or subtransaction aborts: what was read of its changes is stale. PostgreSQL sends the messages that its triggers
+/// asked for, but a statement can fail before its AFTER triggers have fired. This must not fail, and cannot.
 fn undone() {
     each_watch(|watch| {
         if watch.undoable.get() {

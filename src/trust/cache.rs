@@ -230,7 +230,7 @@ impl Issuer {
     }
 }
 
-/// As what `auth.revoked_tokens` names the issuer where the second half of the key is a `sid` that the issuer has ended.
+/// What the column `issuer` of `auth.revoked_tokens` says where the column `jti` is a `sid` that the issuer has ended.
 pub fn ended_sessions_of(issuer: &str) -> String {
     format!("auth_ext:sid {issuer}")
 }
