@@ -205,7 +205,7 @@ measure_writers() {
 open_transactions() {
     local open deadline=$((SECONDS + 60))
     [[ $1 -gt 0 ]] || return 0
-    printf '%s\n' 'BEGIN;' 'SELECT pg_current_xact_id();' '\sleep 3600 s' 'COMMIT;' >"$RUN/open.sql"
+    printf '%s\n' 'BEGIN;' 'SELECT pg_current_xact_id();' '\sleep 1800 s' 'COMMIT;' >"$RUN/open.sql"
     DB=scale at bench "$BIN/pgbench" -n -c "$1" -t 1 -f "$RUN/open.sql" &>"$RUN/open.log" &
     BACKGROUND+=($!)
     until open=$(on bench -Atc "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL") &&
