@@ -189,6 +189,17 @@ fn a_jwk_is_for_signatures_of_its_algorithm() {
     );
 }
 
+/// Found by fuzzing: every character of the words is one of base64url, and a kid may say anything.
+#[test]
+fn a_jwk_that_says_begin_is_no_pem() {
+    let material = KeyMaterial::generate(Algorithm::ES256).unwrap();
+    let mut jwk: Value = serde_json::from_str(material.public_jwk.as_deref().unwrap()).unwrap();
+    jwk["kid"] = "-----BEGIN PUBLIC KEY-----".into();
+    let imported = KeyMaterial::import(&jwk.to_string(), Algorithm::ES256).unwrap();
+    assert_eq!(imported.public_jwk, material.public_jwk);
+    assert_eq!(imported.kid, Kid::new("-----BEGIN PUBLIC KEY-----"));
+}
+
 #[test]
 fn an_rsa_jwk_is_stored_in_minimal_form_and_a_weak_one_refused() {
     let jwk = KeyMaterial::import(file!("rsa.public.pem"), Algorithm::RS256)

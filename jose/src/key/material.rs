@@ -80,14 +80,15 @@ impl KeyMaterial {
     }
 
     fn import_asymmetric(text: &str, alg: AlgorithmName, family: Family) -> Result<Self, KeyError> {
-        if text.contains(pem::BEGIN) {
+        // A JWK may say what a PEM begins with: in a kid, or in base64url.
+        if !text.trim_start().starts_with('{') {
+            if !text.contains(pem::BEGIN) {
+                return Err(KeyError::Unrecognised);
+            }
             return match pem::read(text, family)? {
                 PemKey::Public(key) => Self::public(alg, None, &key),
                 PemKey::Private(key) => Self::private(alg, None, &key),
             };
-        }
-        if !text.trim_start().starts_with('{') {
-            return Err(KeyError::Unrecognised);
         }
         let jwk = Jwk::parse(text)?;
         if jwk.family() != Some(family) {
