@@ -18,6 +18,12 @@ ${2:-}"; }
 # at SERVER COMMAND...: a client of that server.
 at() { PGHOST=$RUN/$MAJOR/$1 PGUSER=${AS:-postgres} PGDATABASE=${DB:-postgres} "${@:2}"; }
 
+# in_background LOG SERVER COMMAND...: the same until stop_background, which ends the program itself.
+in_background() {
+    (PGHOST=$RUN/$MAJOR/$2 PGUSER=postgres PGDATABASE=${DB:-postgres} exec "${@:3}") &>"$RUN/$1" &
+    BACKGROUND+=($!)
+}
+
 # on SERVER ARGUMENT...: psql there.
 on() {
     at "$1" "$BIN/psql" -Xq -v ON_ERROR_STOP=1 -v rows="$ROWS" -v times="$TIMES" -v rounds="$ROUNDS" "${@:2}"
@@ -66,7 +72,7 @@ one_run() {
 }
 
 measure_verification() {
-    local busy round
+    local round
     start bench
     say "Making $ROWS users…"
     on bench -f tests/bench/setup.sql
@@ -75,11 +81,9 @@ measure_verification() {
     say "The same while another session commits…"
     on bench -c 'CREATE TABLE busy (n bigint)' -c 'INSERT INTO busy VALUES (0)'
     echo 'UPDATE busy SET n = n + 1;' >"$RUN/busy.sql"
-    at bench "$BIN/pgbench" -n -f "$RUN/busy.sql" -T 600 &>/dev/null &
-    busy=$!
-    BACKGROUND+=("$busy")
+    in_background busy.log bench "$BIN/pgbench" -n -f "$RUN/busy.sql" -T 600
     on bench -v when='busy ' -f tests/bench/verify.sql
-    kill -0 "$busy" || die "no session has committed meanwhile"
+    kill -0 "${BACKGROUND[0]}" || die "no session has committed meanwhile"
     stop_background
 
     say "The same with everything on: preloaded, hanging up, with a heartbeat…"
@@ -206,8 +210,7 @@ open_transactions() {
     local open deadline=$((SECONDS + 60))
     [[ $1 -gt 0 ]] || return 0
     printf '%s\n' 'BEGIN;' 'SELECT pg_current_xact_id();' '\sleep 1800 s' 'COMMIT;' >"$RUN/open.sql"
-    DB=scale at bench "$BIN/pgbench" -n -c "$1" -t 1 -f "$RUN/open.sql" &>"$RUN/open.log" &
-    BACKGROUND+=($!)
+    in_background open.log bench "$BIN/pgbench" -n -c "$1" -t 1 -f "$RUN/open.sql"
     until open=$(on bench -Atc "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL") &&
         [[ $open -eq $1 ]]; do
         [[ $SECONDS -lt $deadline ]] || die "$open open transactions instead of $1: $(tail -n 3 "$RUN/open.log")"
