@@ -287,6 +287,8 @@ start_postgrest() {
 # requests URL [HEADER]: a second, all of them answered with 200.
 requests() {
     local said
+    # While its pool fills it refuses.
+    "$NEIGHBOURS/wrk" -t 1 -c 8 -d 2s ${2:+-H "$2"} "$1" >/dev/null
     said=$("$NEIGHBOURS/wrk" -t 1 -c 8 -d "${SECONDS_EACH}s" ${2:+-H "$2"} "$1")
     ! grep -E 'Non-2xx|Socket errors' <<<"$said" >&2 || die "PostgREST refuses: $(tail -n 5 "$RUN/postgrest.log")"
     sed -n 's/^Requests\/sec: *//p' <<<"$said"
