@@ -260,3 +260,17 @@ fn a_generated_key_survives_storage() {
         assert!(!format!("{made:?}").contains("PrivateKey"));
     }
 }
+
+/// Found by the fuzz target `jwks`: base64url has hyphens, and a kid can have any text.
+#[test]
+fn a_jwk_is_no_pem_whatever_its_members_say() {
+    let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"-----BEGIN"}"#;
+    let key = KeyMaterial::import(jwk, Algorithm::EdDSA).unwrap();
+    assert_eq!(key.kid.unwrap().as_str(), "-----BEGIN");
+
+    let secret =
+        r#"{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","kid":"-----BEGIN"}"#;
+    assert!(KeyMaterial::import(secret, Algorithm::HS256).is_ok());
+    let confused = "{-----BEGIN PUBLIC KEY-----}";
+    assert!(KeyMaterial::import(confused, Algorithm::HS256).is_err());
+}

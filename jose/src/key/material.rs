@@ -63,11 +63,11 @@ impl KeyMaterial {
     }
 
     fn import_secret(text: &str, alg: AlgorithmName) -> Result<Self, KeyError> {
-        if confusion::is_key(text) {
-            return Err(KeyError::KeyAsSecret);
-        }
         let trimmed = text.trim();
         if !(trimmed.starts_with('{') && trimmed.ends_with('}')) {
+            if confusion::is_key(text) {
+                return Err(KeyError::KeyAsSecret);
+            }
             return Self::symmetric(alg, None, Secret::new(text.as_bytes().to_vec()));
         }
         let jwk = Jwk::parse(text)?;
@@ -80,13 +80,15 @@ impl KeyMaterial {
     }
 
     fn import_asymmetric(text: &str, alg: AlgorithmName, family: Family) -> Result<Self, KeyError> {
-        if text.contains(pem::BEGIN) {
+        // A JWK may hold a PEM's first characters: in base64url, or in its kid.
+        let is_jwk = text.trim_start().starts_with('{');
+        if !is_jwk && text.contains(pem::BEGIN) {
             return match pem::read(text, family)? {
                 PemKey::Public(key) => Self::public(alg, None, &key),
                 PemKey::Private(key) => Self::private(alg, None, &key),
             };
         }
-        if !text.trim_start().starts_with('{') {
+        if !is_jwk {
             return Err(KeyError::Unrecognised);
         }
         let jwk = Jwk::parse(text)?;
