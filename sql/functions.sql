@@ -105,7 +105,7 @@ COMMENT ON FUNCTION auth.consume_one_time_token(text, text) IS
 CREATE FUNCTION auth.prune() RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'prune_wrapper';
 COMMENT ON FUNCTION auth.prune() IS
-    'Removes what can no longer matter (revocations, hand-offs, one-time tokens), at most 50,000 rows of each kind a call, and answers how many. Safe at any time.';
+    'Removes what can no longer matter (events older than auth_ext.log_retention, revocations, sessions, hand-offs, one-time tokens), in batches, until all is gone or five seconds are over, and answers how many. Safe at any time.';
 
 -- Trust ------------------------------------------------------------------------------------------
 

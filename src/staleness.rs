@@ -14,7 +14,8 @@ process_local! {
     static SHOWN: Cell<Option<UnixMicros>> = const { Cell::new(None) };
 }
 
-/// Refuses on a standby that cannot show that all is replayed that the primary had committed as long ago as is allowed.
+/// Refuses on a standby that may be older than `auth_ext.max_standby_staleness`: it cannot show that it has replayed all that the
+/// primary had committed that long ago.
 pub fn refuse(now: UnixMicros) -> Result<()> {
     let Some(bound) = settings::max_standby_staleness() else {
         return Ok(());
@@ -37,7 +38,7 @@ pub fn refuse(now: UnixMicros) -> Result<()> {
     Ok(())
 }
 
-/// By how many microseconds the standby may be behind, as far as it can show; None on a primary, and where nothing shows it.
+/// How many microseconds the standby may be behind, as far as it can show. None on a primary, and where nothing shows it.
 pub fn age(now: UnixMicros) -> Option<i64> {
     if !wal::in_recovery() {
         return None;

@@ -18,8 +18,8 @@ fn may_stand(text: &str) -> bool {
 }
 
 impl IssuerTemplate {
-    /// The template that an issuer's name is. `None` for one that is meant as it stands: without braces, or with others
-    /// than one pair around a claim that is not `iss` itself.
+    /// Reads an issuer's name as a template. `None` for a name that is meant as it stands: it has no braces, or other braces than
+    /// one pair around the name of a claim that is not `iss`.
     #[must_use]
     pub fn parse(issuer: &str) -> Option<Self> {
         let (prefix, rest) = issuer.split_once('{')?;

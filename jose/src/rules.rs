@@ -138,7 +138,7 @@ impl TokenTypes {
             && self.0.iter().any(|known| known.eq_ignore_ascii_case(bare))
     }
 
-    /// The `typ` for a token that is to be accepted; empty for none. `JWT` where it is one of them.
+    /// The `typ` to issue, so that the token is accepted; empty for none. `JWT` where that is one of the types.
     #[must_use]
     pub fn to_issue(&self) -> &str {
         for usual in ["JWT", "at+jwt"] {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The version of a user's sessions: a token holds while it carries that of the user's row. No version said is the first.
+/// The version of a user's sessions: a token holds while it carries that of the user's row. A token or row that says no version has
+/// the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionVersion(i64);
 

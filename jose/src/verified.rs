@@ -54,6 +54,13 @@ impl<'t> Verified<'t> {
         self.payload().text()
     }
 
+    /// The payload's members in order: each name, unescaped, and the text of its value.
+    #[must_use]
+    pub fn members(&self) -> Vec<(&str, &str)> {
+        let members = self.payload().members().into_iter();
+        members.map(|(name, value)| (name, value.text())).collect()
+    }
+
     /// The id of the key that verified the token, whether or not the header named it.
     #[must_use]
     pub fn kid(&self) -> &Kid {

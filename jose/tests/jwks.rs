@@ -1,25 +1,10 @@
 //! Sets of keys, as providers publish them.
 
+mod samples;
+
 use jose::{Algorithm, KeyError, KeyMaterial, Kid, SkippedMember, import_jwks};
+use samples::{ED25519, P256, file, with};
 use serde_json::{Value, json};
-
-macro_rules! file {
-    ($name:literal) => {
-        include_str!(concat!("keys/", $name))
-    };
-}
-
-const P256: &str = r#"{"crv":"P-256","kty":"EC","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
-const ED25519: &str =
-    r#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
-
-fn with(jwk: &str, members: &Value) -> String {
-    let mut jwk: Value = serde_json::from_str(jwk).unwrap();
-    for (name, value) in members.as_object().unwrap() {
-        jwk[name] = value.clone();
-    }
-    jwk.to_string()
-}
 
 fn set(members: &[Value]) -> Vec<Result<KeyMaterial, SkippedMember>> {
     import_jwks(&json!({"keys": members, "more": 1}).to_string()).unwrap()

@@ -1,16 +1,9 @@
 //! Keys as PEM. The files were made by OpenSSL 3.0.
 
+mod samples;
+
 use jose::{Algorithm, KeyError, KeyMaterial};
-
-macro_rules! file {
-    ($name:literal) => {
-        include_str!(concat!("keys/", $name))
-    };
-}
-
-fn why(text: &str, alg: Algorithm) -> KeyError {
-    KeyMaterial::import(text, alg).expect_err("this key must be refused")
-}
+use samples::{file, why};
 
 #[test]
 fn the_two_halves_of_a_pem_key_are_one_key_in_every_encoding() {

@@ -8,7 +8,7 @@ use pgrx::spi::quote_identifier;
 
 use super::{current, history, triggers};
 use crate::attach::{
-    Attachment, Claim, IdType, Trigger, VERSION_DEFINITION, VERSION_TYPES, changes, detach,
+    Attachment, Claim, IdType, Trigger, UserId, VERSION_DEFINITION, VERSION_TYPES, changes, detach,
     require_column, require_distinct,
 };
 use crate::error::{Error, Result, notice, warn};
@@ -103,8 +103,8 @@ fn users_attachment(
     })
 }
 
-/// The active column, and whether it is generated: such a one has no new value yet when BEFORE triggers run,
-/// so that the AFTER trigger raises the version.
+/// The active column, and whether it is generated. A generated column has no new value yet when BEFORE triggers run: there the
+/// AFTER trigger raises the version.
 fn active_column(relation: pg_sys::Oid, named: Option<&str>) -> Result<Option<(String, bool)>> {
     let name = named.unwrap_or("is_active");
     match catalog::column(relation, name) {
@@ -141,7 +141,7 @@ fn bump_columns(
         .collect()
 }
 
-/// The same by their text: the application's own columns may have types without an equality operator.
+/// `OLD.c` and `NEW.c` differ as text: a column of the application may have a type without an equality operator.
 fn changes_as_text(column: &String) -> String {
     let column = quote_identifier(column);
     format!("OLD.{column}::pg_catalog.text IS DISTINCT FROM NEW.{column}::pg_catalog.text")
@@ -176,15 +176,8 @@ fn users_triggers(
         .collect();
 
     let mut triggers = Vec::new();
-    let trigger = |name, event, when, function| Trigger {
-        name,
-        event,
-        when,
-        function,
-        bumps: false,
-    };
     // Of a partitioned table every UPDATE is seen: it may move the row, which looks like a deletion.
-    triggers.push(trigger(
+    triggers.push(Trigger::new(
         "1_keep",
         "BEFORE UPDATE",
         (!partitioned).then_some(touches),
@@ -194,7 +187,7 @@ fn users_triggers(
     if !ends.is_empty() {
         triggers.push(Trigger {
             bumps: true,
-            ..trigger(
+            ..Trigger::new(
                 "2_bump",
                 "BEFORE UPDATE",
                 Some(ends.join(" OR ")),
@@ -202,19 +195,19 @@ fn users_triggers(
             )
         });
     }
-    triggers.push(trigger("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
+    triggers.push(Trigger::new("3_insert", "BEFORE INSERT", None, BEFORE_ROW));
     if partitioned {
-        triggers.push(trigger("4_delete", "BEFORE DELETE", None, BEFORE_ROW));
+        triggers.push(Trigger::new("4_delete", "BEFORE DELETE", None, BEFORE_ROW));
     }
-    triggers.push(trigger(
+    triggers.push(Trigger::new(
         "5_updated",
         "AFTER UPDATE",
         Some(tells.join(" OR ")),
         AFTER_ROW,
     ));
-    triggers.push(trigger("6_inserted", "AFTER INSERT", None, AFTER_ROW));
-    triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
-    triggers.push(trigger(
+    triggers.push(Trigger::new("6_inserted", "AFTER INSERT", None, AFTER_ROW));
+    triggers.push(Trigger::new("7_deleted", "AFTER DELETE", None, AFTER_ROW));
+    triggers.push(Trigger::new(
         "8_truncate",
         "BEFORE TRUNCATE",
         None,
@@ -233,13 +226,13 @@ fn session_version(user_id: &str) -> Option<i64> {
     sql(|| {
         Ok(current()
             .users()?
-            .find(user_id)
+            .find(&UserId::new(user_id))
             .map(|account| account.session_version.get()))
     })
 }
 
 /// Ends all sessions of a user: the version that is the user's now.
-pub fn end_sessions(user_id: &str, reason: &str) -> Result<SessionVersion> {
+pub fn end_sessions(user_id: &UserId, reason: &str) -> Result<SessionVersion> {
     let attached = current();
     let users = attached.users()?;
     triggers::with_reason(Reason::new(reason), || users.bump(user_id))
@@ -248,7 +241,7 @@ pub fn end_sessions(user_id: &str, reason: &str) -> Result<SessionVersion> {
 #[pg_extern(sql = false)]
 fn bump_session_version(user_id: Option<&str>, reason: Option<&str>) -> i64 {
     sql(|| {
-        let user_id = user_id.ok_or(Refusal::UnknownUser)?;
-        end_sessions(user_id, reason.unwrap_or("logout_everywhere")).map(SessionVersion::get)
+        let user_id = UserId::new(user_id.ok_or(Refusal::UnknownUser)?);
+        end_sessions(&user_id, reason.unwrap_or("logout_everywhere")).map(SessionVersion::get)
     })
 }

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::users::Users;
-use crate::attach;
+use crate::attach::{self, UserId};
 use crate::invalidation;
 use crate::pg::catalog::Relation;
 use crate::pg::local::process_local;
@@ -60,15 +60,15 @@ impl Past {
     }
 
     /// As committed now, and as this transaction has changed it.
-    fn of(users: &Users, user_id: &str) -> Option<Self> {
+    fn of(users: &Users, user_id: &UserId) -> Option<Self> {
         let key = key(user_id).into_owned().into_datum();
         let looked = users.history.as_ref().zip(key).map(|(probe, key)| {
             probe.look(&[key], attach::still_holds, |row| {
-                Some(Self::new(row.get(0)?, row.get(1)?))
+                Self::new(row.required(0), row.required(1))
             })
         });
         match looked {
-            Some(Looked::Row(past)) => past,
+            Some(Looked::Row(past)) => Some(past),
             Some(Looked::Nothing) => None,
             Some(Looked::Changed) | None => {
                 let _acting = ActingAs::qualified(catalog::extension_owner());
@@ -96,7 +96,8 @@ pub fn probe() -> Option<Probe> {
 const LONGEST_ID: usize = 1024;
 
 /// The id as the table keeps it: an index cannot hold one of any length, and no id may make a bump fail.
-fn key(user_id: &str) -> Cow<'_, str> {
+fn key(user_id: &UserId) -> Cow<'_, str> {
+    let user_id = user_id.as_str();
     if user_id.len() <= LONGEST_ID {
         user_id.into()
     } else {
@@ -105,7 +106,7 @@ fn key(user_id: &str) -> Cow<'_, str> {
 }
 
 /// Remembers that the sessions of a user ended now, and where a new row of that id would start at least.
-pub fn remember(user_id: &str, next_version: i64) {
+pub fn remember(user_id: &UserId, next_version: i64) {
     let arguments = [
         key(user_id).into_owned().into_datum(),
         next_version.into_datum(),
@@ -115,7 +116,7 @@ pub fn remember(user_id: &str, next_version: i64) {
 }
 
 /// The version below which no row of that id may start.
-pub fn floor(users: &Users, user_id: &str) -> i64 {
+pub fn floor(users: &Users, user_id: &UserId) -> i64 {
     own_floor(users, user_id).max(floor_of_all(users))
 }
 
@@ -134,7 +135,7 @@ fn is_empty() -> bool {
 }
 
 /// The same of this user alone, without what was deleted in bulk.
-pub fn own_floor(users: &Users, user_id: &str) -> i64 {
+pub fn own_floor(users: &Users, user_id: &UserId) -> i64 {
     if is_empty() {
         return 0;
     }
@@ -142,13 +143,13 @@ pub fn own_floor(users: &Users, user_id: &str) -> i64 {
 }
 
 /// When the sessions of a user last ended, as far as is known: never too early.
-pub fn bumped_at(users: &Users, user_id: &str) -> Option<UnixMicros> {
+pub fn bumped_at(users: &Users, user_id: &UserId) -> Option<UnixMicros> {
     Past::of(users, user_id)
         .map(|past| past.bumped_at)
         .max(users.bumped_floor)
 }
 
-/// At the end of a transaction that bumped or deleted too many users for a row each: one mark for all.
+/// Writes one mark that stands for all users, at the end of a transaction that bumped or deleted too many for a row each.
 pub fn settle_bulk(version_floor: i64) {
     transaction::to_settle(|| {
         query(
@@ -163,7 +164,8 @@ pub fn settle_bulk(version_floor: i64) {
     });
 }
 
-/// Is that a version that no mark for all may hold? It would leave every other user of the database no room to be bumped.
+/// Is the version too high for the mark that stands for all users? Such a mark would leave every other user of the database no room
+/// to be bumped.
 pub fn is_far_above(users: &Users, version: i64) -> bool {
     version > users.last_version() / 2
 }
@@ -182,8 +184,7 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     }
 }
 
-/// Raises the versions of users who are in the table to where the history says that they are at least: it may be a copy
-/// of an earlier time.
+/// Raises each user's version in the table to the least that the history allows: the table may be a copy of an earlier time.
 pub fn apply(users: &Users) {
     let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
     let version = format!("coalesce(u.{}, 0)", quote_identifier(&users.version_column));
@@ -203,10 +204,13 @@ pub fn apply(users: &Users) {
     let behind = {
         let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
         Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
-            Some((row.get::<String>(1)?, row.get::<i64>(2)?))
+            (
+                UserId::new(row.required::<String>(1)),
+                row.required::<i64>(2),
+            )
         })
     };
-    for (id, next_version) in behind.into_iter().flatten() {
+    for (id, next_version) in behind {
         users.raise(&id, next_version);
     }
 }

@@ -10,7 +10,7 @@ use pgrx::spi::quote_identifier;
 
 use super::binding::current;
 use super::users::{Account, Users};
-use crate::attach::{self, Attached, IdType};
+use crate::attach::{self, Attached, IdType, UserId};
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, UniqueIndex};
@@ -77,10 +77,15 @@ type Now = Rc<Attached<Users>>;
 impl Users {
     /// The user's row as committed at this moment; None when nobody has the id. An id that two rows share
     /// (nothing enforces that it is unique) is nobody's either.
-    pub fn find(&self, user_id: &str) -> Option<Account> {
-        match self.ways.by_id.find(self, user_id) {
+    pub fn find(&self, user_id: &UserId) -> Option<Account> {
+        self.find_claimed(user_id.as_str())
+    }
+
+    /// The same of a user whom the user claim of a token names by the id.
+    pub fn find_claimed(&self, claim: &str) -> Option<Account> {
+        match self.ways.by_id.find(self, claim) {
             Ok(found) => found.map(|found| found.account),
-            Err(now) => now.sound()?.find(user_id),
+            Err(now) => now.sound()?.find_claimed(claim),
         }
     }
 
@@ -100,7 +105,7 @@ impl Users {
     /// The user's row, with the value of a column by which [`Users::find_by`] would find it; None there for NULL.
     pub fn find_with(
         &self,
-        user_id: &str,
+        user_id: &UserId,
         column: &str,
     ) -> Result<Option<(Account, Option<String>)>> {
         let way = kept(&self.ways.with_column, column, || {
@@ -110,7 +115,7 @@ impl Users {
             let id = (id, self.id_type);
             Ok(self.way(id, &index, Some((column, also.id_type))))
         })?;
-        match way.find(self, user_id) {
+        match way.find(self, user_id.as_str()) {
             Ok(found) => Ok(found.map(|found| (found.account, found.also))),
             Err(now) => now.users()?.find_with(user_id, column),
         }
@@ -196,7 +201,7 @@ impl Way {
         let last = if has_activity { 3 } else { 2 };
         Some(Found {
             account: Account {
-                id: users.id_type.print(row, 0)?,
+                id: UserId::new(users.id_type.print(row, 0)?),
                 session_version: SessionVersion::new(version.unwrap_or(0)),
                 active: !has_activity || row.get::<bool>(2).unwrap_or(false),
             },
@@ -235,7 +240,7 @@ impl Way {
         let mut found = plan.run(Sees::Latest, &[Some(value)], 0, |row| {
             Some(Found {
                 account: Account {
-                    id: row.get(1)?,
+                    id: UserId::new(row.get::<String>(1)?),
                     session_version: SessionVersion::new(row.required(2)),
                     active: row.required(3),
                 },

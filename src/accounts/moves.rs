@@ -1,9 +1,9 @@
 //! Rows that move between partitions.
 //!
-//! An UPDATE that moves a row to another partition fires, for that row: BEFORE UPDATE, BEFORE DELETE, BEFORE
-//! INSERT, and at the end of the command AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was not
-//! deleted. A BEFORE DELETE of the very tuple that a BEFORE UPDATE of the same run of the executor saw last is such a
-//! move, if there is a row of that id at the end: the destination may have refused it.
+//! An UPDATE that moves a row to another partition fires, for that row: BEFORE UPDATE, BEFORE DELETE, BEFORE INSERT, and at the end
+//! of the command AFTER DELETE, AFTER INSERT; but no AFTER UPDATE. The user was not deleted. We take a BEFORE DELETE for such a
+//! move if the last BEFORE UPDATE in the same run of the executor saw the very same tuple, and if there is a row of that id at the
+//! end: the destination may have refused the row.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,13 +14,14 @@ use pgrx::{
 
 use super::state::State;
 use super::users::Users;
+use crate::attach::UserId;
 use crate::pg::hooks::{self, ExecutorRun};
 use crate::pg::local::process_local;
 use crate::pg::trigger_row::{RowPlace, TriggerRow};
 
 process_local! {
     static UPDATED: Cell<Option<(ExecutorRun, RowPlace, i64)>> = const { Cell::new(None) };
-    static MOVED: RefCell<HashMap<String, Moved>> = RefCell::default();
+    static MOVED: RefCell<HashMap<UserId, Moved>> = RefCell::default();
     static WATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -52,7 +53,7 @@ pub fn note_delete(users: &Users, row: &TriggerRow<'_>) {
 }
 
 /// The version that a row of that id is on its way with, and whether this run of the executor moves it.
-pub fn version_of(id: &str) -> Option<(bool, i64)> {
+pub fn version_of(id: &UserId) -> Option<(bool, i64)> {
     let run = hooks::executor_run();
     MOVED.with_borrow(|moved| {
         let moved = moved.get(id)?;
@@ -66,12 +67,12 @@ pub fn any() -> bool {
 }
 
 /// Is a row of that id on its way?
-pub fn is_moving(id: &str) -> bool {
+pub fn is_moving(id: &UserId) -> bool {
     MOVED.with_borrow(|moved| moved.contains_key(id))
 }
 
 /// The row of that id is on its way no longer. The answer is what it was before.
-pub fn end(id: &str) -> Option<State> {
+pub fn end(id: &UserId) -> Option<State> {
     let moved = MOVED.with_borrow_mut(|moved| moved.remove(id))?;
     Some(moved.old)
 }

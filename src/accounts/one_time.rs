@@ -7,6 +7,7 @@ use pgrx::datum::{Inet, Interval};
 use pgrx::prelude::*;
 
 use super::binding::current;
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::boundary::sql;
@@ -47,20 +48,13 @@ fn issue_one_time_token(
             purpose.ok_or_else(|| Error::Argument("purpose must not be NULL".to_owned()))?;
         let lifetime = lifetime(purpose, ttl)?;
         let attached = current();
-        let account = user_id
-            .and_then(|user_id| {
-                attached
-                    .users()
-                    .map(|users| users.find(user_id))
-                    .transpose()
-            })
-            .transpose()?
-            .ok_or(Refusal::UnknownUser)?;
+        let user_id = UserId::new(user_id.ok_or(Refusal::UnknownUser)?);
+        let account = (attached.users()?.find(&user_id)).ok_or(Refusal::UnknownUser)?;
         if !account.active {
             return Err(Refusal::InactiveUser.into());
         }
         let token = jose::random_text()?;
-        // In one statement the newer token takes the unused older one's place, also of a concurrent caller.
+        // One statement puts the newer token in the place of the unused older one, also where a concurrent caller has made that.
         query(
             Sees::Transaction,
             "INSERT INTO auth.one_time_tokens (token_hash, user_id, purpose, expires_at, ip_address, user_agent)
@@ -71,7 +65,7 @@ fn issue_one_time_token(
                      ip_address = excluded.ip_address, user_agent = excluded.user_agent",
             &[
                 text(Fingerprint::of(&token).as_str()),
-                text(account.id),
+                text(account.id.into_string()),
                 text(purpose),
                 (pg_sys::INT8OID, lifetime.into_datum()),
                 (pg_sys::INETOID, ip.into_datum()),
@@ -85,7 +79,7 @@ fn issue_one_time_token(
 
 #[pg_extern(sql = false)]
 fn validate_one_time_token(token: &str, purpose: &str) -> Option<String> {
-    sql(|| holder(token, purpose))
+    sql(|| Ok(holder(token, purpose)?.map(UserId::into_string)))
 }
 
 #[pg_extern(sql = false)]
@@ -118,13 +112,14 @@ process_local! {
 }
 
 /// A deleted user's tokens end: the next user of that id is somebody else.
-pub fn end_of_user(user_id: &str) {
+pub fn end_of_user(user_id: &UserId) {
     // Most applications have none, and may delete a million users.
     if has_none() {
         return;
     }
     let _acting = ActingAs::qualified(catalog::extension_owner());
-    END_OF_USER.with(|plan| plan.run(Sees::Transaction, &[user_id.into_datum()], 0, |_| ()));
+    let arguments = [user_id.as_str().into_datum()];
+    END_OF_USER.with(|plan| plan.run(Sees::Transaction, &arguments, 0, |_| ()));
 }
 
 /// Has nobody a token?
@@ -142,15 +137,15 @@ pub fn end_of_all() {
     );
 }
 
-/// Who could consume the token now: an active user's, unused, in time and of that purpose.
-fn holder(token: &str, purpose: &str) -> Result<Option<String>> {
+/// The user who could consume the token now: the user is active, and the token is unused, in time and of that purpose.
+fn holder(token: &str, purpose: &str) -> Result<Option<UserId>> {
     staleness::refuse(clock::now())?;
     let user_id = query(
         Sees::Latest,
         "SELECT user_id FROM auth.one_time_tokens
          WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > clock_timestamp()",
         &[text(Fingerprint::of(token).as_str()), text(purpose)],
-        |row| row.required::<String>(1),
+        |row| UserId::new(row.required::<String>(1)),
     )
     .pop();
     let Some(user_id) = user_id else {

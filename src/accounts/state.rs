@@ -1,12 +1,13 @@
 //! What the triggers read of a users row.
 
 use super::users::Users;
+use crate::attach::UserId;
 use crate::pg::trigger_row::TriggerRow;
 
 /// What of a users row matters to a session.
 pub struct State {
-    /// As the id column prints it.
-    pub id: String,
+    /// The user.
+    pub id: UserId,
     /// The version.
     pub version: i64,
     /// May this user have sessions?
@@ -17,7 +18,7 @@ impl State {
     /// None for a row without an id.
     pub fn read(users: &Users, row: &TriggerRow<'_>) -> Option<Self> {
         Some(Self {
-            id: row.text(row.column(&users.id_column)?)?,
+            id: UserId::new(row.text(row.column(&users.id_column)?)?),
             version: row.bigint(row.column(&users.version_column)?).unwrap_or(0),
             active: match &users.active_column {
                 Some(column) => row.boolean(row.column(column)?).unwrap_or(false),

@@ -15,7 +15,7 @@ use super::moves;
 use super::one_time;
 use super::state::State;
 use super::users::Users;
-use crate::attach::{as_it_is, exhausted, is_bump, raised, refuse_too_high};
+use crate::attach::{UserId, as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
@@ -30,14 +30,7 @@ process_local! {
 
 /// Runs `body`; the events of the bumps in it carry `reason`.
 pub fn with_reason<T>(reason: Reason, body: impl FnOnce() -> T) -> T {
-    struct Restore(Option<Reason>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            REASON.set(self.0.take());
-        }
-    }
-    let _restore = Restore(REASON.replace(Some(reason)));
-    body()
+    REASON.during(Some(reason), body)
 }
 
 // ---- BEFORE ----------------------------------------------------------------------------------------
@@ -81,20 +74,20 @@ fn with_right_version<'a>(
     };
     let is = new.bigint(version);
     let must_be = match old {
-        None => match new.text(id) {
+        None => match new.text(id).map(UserId::new) {
             Some(id) => inserted(users, &id, is.unwrap_or(0), &|| new.half_of(version))?,
             None => return Ok(None),
         },
         Some(old) => {
             let was = old.bigint(version).unwrap_or(0);
             let is = is.unwrap_or(0);
-            let other_id = new.text_unless_same(&old, id);
+            let other_id = new.text_unless_same(&old, id).map(UserId::new);
             let floor = match &other_id {
                 Some(id) => history::floor(users, id),
                 None => 0,
             };
             refuse_too_high(is, was.saturating_add(1).max(floor), new.half_of(version))?;
-            // At the very end only activity can still change: an inactive user's tokens are refused by that.
+            // At the last version a deactivation raises nothing: an inactive user's tokens are refused as such.
             let ends_here = was == users.last_version() && deactivates(users, &old, &new);
             let raised = raised(was, is, is_bump(trigger) && !ends_here)?.max(floor);
             if other_id.is_none() && users.is_partitioned() {
@@ -112,7 +105,7 @@ fn with_right_version<'a>(
 }
 
 /// The version that a new row must have whose statement says `is`.
-fn inserted(users: &Users, id: &str, is: i64, half: &dyn Fn() -> i64) -> Result<i64> {
+fn inserted(users: &Users, id: &UserId, is: i64, half: &dyn Fn() -> i64) -> Result<i64> {
     let moved = moves::version_of(id);
     let floor = match moved {
         // The user was not deleted, so what only deleted users start above does not count.
@@ -196,7 +189,7 @@ fn leaves_nothing(
     }
 }
 
-/// Is this a bump or a deletion among so many that a flush and a mark take the place of its own?
+/// Is this bump or deletion one of so many that one flush and one mark stand for all of them?
 fn is_lost_in_bulk(
     users: &Users,
     old: &TriggerRow<'_>,
@@ -221,8 +214,8 @@ fn is_lost_in_bulk(
     Some(is_lost)
 }
 
-/// A row of that id was deleted by a transaction that committed between our BEFORE trigger and the
-/// insertion (which waited for it): the new row must still not start below the old one's end.
+/// A transaction may have deleted a row of that id and committed between our BEFORE trigger and the insertion, which waited for it.
+/// The new row must not start below that row's end, either.
 fn hold_floor(users: &Users, new: &State) -> Result<()> {
     let floor = history::floor(users, &new.id);
     if new.version < floor {
@@ -242,7 +235,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
         return Err(exhausted());
     }
     if old.active && !new.active && !bumped && !at_the_end {
-        // A generated column, or one that a trigger behind ours changed: the UPDATE comes back here.
+        // The column is generated, or a trigger behind ours has changed it. The UPDATE that raises the version comes back here.
         with_reason(Reason::new("deactivated"), || {
             users.raise(&new.id, new.next_version())
         });
@@ -264,7 +257,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     if !bumped {
         invalidation::record(event);
     } else if invalidation::record_user(event, 0) || needs_history() {
-        // With the version, should the row vanish without a trace (its partition dropped, say).
+        // The version is remembered, too, in case the row vanishes without a trace (with its partition, say).
         history::remember(&new.id, new.version);
     }
     Ok(())
@@ -272,7 +265,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
 
 fn deleted(users: &Users, old: &State) {
     if !users.has_unique_ids {
-        // Another row of that id, which nobody could use while there were two, is no refuge for old tokens.
+        // There may be a second row of that id, which nobody could use while there were two. Old tokens must not hold by it.
         users.raise(&old.id, old.next_version());
     }
     let next_version = old.next_version();
@@ -289,8 +282,8 @@ fn deleted(users: &Users, old: &State) {
     one_time::end_of_user(&old.id);
 }
 
-/// Must each user of a bulk be remembered by itself? Only for issuers that compare `iat`; the others are
-/// served by one mark for all.
+/// Must each user of a bulk have a row of its own in the history? Only issuers that compare `iat` need that; for the others one
+/// mark stands for all.
 fn needs_history() -> bool {
     crate::trust::current().any_issued_at()
 }

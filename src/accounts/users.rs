@@ -6,12 +6,13 @@ use pgrx::spi::quote_identifier;
 
 use super::binding::current;
 use super::lookup::Ways;
-use crate::attach::{self, AttachedTable, IdType, successor};
+use crate::attach::{self, AttachedTable, IdType, UserId, successor};
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::plan::{Plan, Sees, TablePlan};
 use crate::pg::probe::Probe;
+use crate::pg::row::only;
 
 /// The attached users table.
 pub struct Users {
@@ -37,16 +38,16 @@ pub struct Users {
     pub(super) ways: Ways,
     /// Is the version column a bigint? (Otherwise it is an integer.)
     pub(super) has_bigint_version: bool,
-    /// The kept plan of a bump, made when it is first needed.
     /// The way to what is remembered of a user.
     pub(super) history: Option<Probe>,
+    /// The kept plan of a bump, made when it is first needed.
     pub(super) bump: TablePlan,
 }
 
 /// What a session depends on.
 pub struct Account {
-    /// As the id column prints it.
-    pub id: String,
+    /// The user.
+    pub id: UserId,
     /// The version that a token must carry.
     pub session_version: SessionVersion,
     /// May this user have sessions?
@@ -71,8 +72,8 @@ impl Users {
     }
 
     /// Raises the user's version by one and answers it. The table's triggers do the rest.
-    pub fn bump(&self, user_id: &str) -> Result<SessionVersion> {
-        let id = self.id_type.datum(user_id).ok_or(Refusal::UnknownUser)?;
+    pub fn bump(&self, user_id: &UserId) -> Result<SessionVersion> {
+        let id = (self.id_type.datum(user_id.as_str())).ok_or(Refusal::UnknownUser)?;
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
         let types = [self.id_type.parameter()];
         let plan = self.bump.on(&self.table, Sees::Transaction, &types, |table| {
@@ -105,8 +106,8 @@ impl Users {
     }
 
     /// Raises the user's version to `floor` where it is lower.
-    pub fn raise(&self, user_id: &str, floor: i64) {
-        let Some(id) = self.id_type.datum(user_id) else {
+    pub fn raise(&self, user_id: &UserId, floor: i64) {
+        let Some(id) = self.id_type.datum(user_id.as_str()) else {
             return;
         };
         let sql = format!(
@@ -128,10 +129,10 @@ impl Users {
 
     /// Id and version of up to `limit` users in `table`, which is the users table or a partition of it: of those whose
     /// version is at least `least`.
-    pub fn versions(&self, table: &Relation, least: i64, limit: usize) -> Vec<(String, i64)> {
+    pub fn versions(&self, table: &Relation, least: i64, limit: usize) -> Vec<(UserId, i64)> {
         let sql = format!(
             "SELECT u.{id}::pg_catalog.text, coalesce(u.{version}, 0)::pg_catalog.int8 FROM {table} AS u
-             WHERE coalesce(u.{version}, 0) OPERATOR(pg_catalog.>=) $1
+             WHERE u.{id} IS NOT NULL AND coalesce(u.{version}, 0) OPERATOR(pg_catalog.>=) $1
              LIMIT {limit}",
             id = quote_identifier(&self.id_column),
             version = quote_identifier(&self.version_column),
@@ -140,7 +141,7 @@ impl Users {
         );
         let _acting = ActingAs::reader(table.owner);
         Plan::prepare(&sql, &[pg_sys::INT8OID]).run(Sees::Latest, &[least.into_datum()], 0, |row| {
-            (row.get(1).unwrap_or_default(), row.get(2).unwrap_or(0))
+            (UserId::new(row.required::<String>(1)), row.required(2))
         })
     }
 
@@ -153,10 +154,8 @@ impl Users {
             table = table.qualified_name,
         );
         let _acting = ActingAs::reader(table.owner);
-        Plan::prepare(&sql, &[pg_sys::INT8OID])
-            .run(Sees::Latest, &[end.into_datum()], 0, |row| row.get(1))
-            .pop()
-            .flatten()
-            .unwrap_or(0)
+        let plan = Plan::prepare(&sql, &[pg_sys::INT8OID]);
+        let highest = plan.run(Sees::Latest, &[end.into_datum()], 0, |row| row.get(1));
+        only(highest).unwrap_or(0)
     }
 }

@@ -176,19 +176,12 @@ fn triggers(
 ) -> Vec<Trigger> {
     const BEFORE_ROW: &str = "auth.api_keys_before_row";
     const AFTER_ROW: &str = "auth.api_keys_after_row";
-    let trigger = |name, event, when, function| Trigger {
-        name,
-        event,
-        when,
-        function,
-        bumps: false,
-    };
     let tells = [user, fingerprint, version]
         .into_iter()
         .chain(active)
         .chain(expires);
     let tells: Vec<String> = tells.map(attach::changes).collect();
-    let mut triggers = vec![trigger(
+    let mut triggers = vec![Trigger::new(
         "1_keep",
         "BEFORE UPDATE",
         Some(attach::changes(version)),
@@ -198,10 +191,10 @@ fn triggers(
         let ends = format!("OLD.{column} AND NEW.{column} IS NOT TRUE");
         triggers.push(Trigger {
             bumps: true,
-            ..trigger("2_bump", "BEFORE UPDATE", Some(ends), BEFORE_ROW)
+            ..Trigger::new("2_bump", "BEFORE UPDATE", Some(ends), BEFORE_ROW)
         });
     }
-    triggers.push(trigger(
+    triggers.push(Trigger::new(
         "3_insert",
         "BEFORE INSERT",
         Some(format!(
@@ -210,14 +203,14 @@ fn triggers(
         )),
         BEFORE_ROW,
     ));
-    triggers.push(trigger(
+    triggers.push(Trigger::new(
         "5_updated",
         "AFTER UPDATE",
         Some(tells.join(" OR ")),
         AFTER_ROW,
     ));
-    triggers.push(trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW));
-    triggers.push(trigger(
+    triggers.push(Trigger::new("7_deleted", "AFTER DELETE", None, AFTER_ROW));
+    triggers.push(Trigger::new(
         "8_truncate",
         "AFTER TRUNCATE",
         None,

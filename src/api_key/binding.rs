@@ -29,12 +29,15 @@ impl Attached<ApiKeys> {
 
 fn resolve(binding: &Binding, table: catalog::Relation) -> Result<ApiKeys> {
     let [user, fingerprint, hash, prefix, expires, last_used] = &binding.key_columns;
+    let (Some(user), Some(fingerprint)) = (user, fingerprint) else {
+        return Err(Error::BROKEN_API_KEYS);
+    };
     let columns = [
         Some(&binding.id_column),
         Some(&binding.version_column),
         binding.active_column.as_ref(),
-        user.as_ref(),
-        fingerprint.as_ref(),
+        Some(user),
+        Some(fingerprint),
         hash.as_ref(),
         prefix.as_ref(),
         expires.as_ref(),
@@ -52,17 +55,14 @@ fn resolve(binding: &Binding, table: catalog::Relation) -> Result<ApiKeys> {
     let id_type = binding
         .id_type(&binding.id_column)
         .ok_or(Error::BROKEN_API_KEYS)?;
-    let user_column = user.clone().unwrap_or_default();
-    let user_type = binding
-        .id_type(&user_column)
-        .ok_or(Error::BROKEN_API_KEYS)?;
+    let user_type = binding.id_type(user).ok_or(Error::BROKEN_API_KEYS)?;
     Ok(ApiKeys {
         relation: binding.relation,
         table,
         id_type,
         user_type,
-        user_column,
-        fingerprint_column: fingerprint.clone().unwrap_or_default(),
+        user_column: user.clone(),
+        fingerprint_column: fingerprint.clone(),
         hash_column: hash.clone(),
         prefix_column: prefix.clone(),
         expires: time(expires.as_ref()),

@@ -12,7 +12,7 @@ use super::hash;
 use super::table::ApiKeys;
 use super::verify::PREFIX_LENGTH;
 use crate::accounts;
-use crate::attach::{IdType, successor, with_foreign_keys_at_once};
+use crate::attach::{IdType, UserId, successor, with_foreign_keys_at_once};
 use crate::error::{Error, Result};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
@@ -32,7 +32,7 @@ pub struct NewKey {
 /// Makes a key for an active user and inserts its row.
 pub fn create(
     keys: &ApiKeys,
-    user_id: &str,
+    user_id: &UserId,
     name: &str,
     expires_at: Option<TimestampWithTimeZone>,
     prefix: &str,
@@ -84,7 +84,7 @@ fn random_hex() -> Result<String> {
 
 fn insert(
     keys: &ApiKeys,
-    owner: &str,
+    owner: &UserId,
     name: &str,
     expires_at: Option<TimestampWithTimeZone>,
     key: &str,
@@ -101,7 +101,7 @@ fn insert(
     row.set(
         &keys.user_column,
         keys.user_type.parameter(),
-        keys.user_type.datum(owner),
+        keys.user_type.datum(owner.as_str()),
     );
     row.set(
         &keys.fingerprint_column,

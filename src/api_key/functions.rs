@@ -8,6 +8,7 @@ use super::binding::current;
 use super::create::{self, NewKey};
 use super::triggers;
 use super::verify::{Found, check, find, verify};
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
@@ -35,7 +36,7 @@ fn create_api_key(
             fingerprint,
         } = create::create(
             attached.api_keys()?,
-            user_id.ok_or(Refusal::UnknownUser)?,
+            &UserId::new(user_id.ok_or(Refusal::UnknownUser)?),
             name.ok_or_else(|| missing("name"))?,
             expires_at,
             prefix.ok_or_else(|| missing("prefix"))?,
@@ -54,7 +55,10 @@ fn described(row: OneRow, found: Found) -> OneRow {
         fingerprint,
     } = found;
     row.with(c"id", key.id)
-        .with(c"user_id", key.user_id)
+        .with(
+            c"user_id",
+            key.user_id.map_or_else(String::new, UserId::into_string),
+        )
         .with(c"session_version", key.session_version)
         .with(c"fingerprint", fingerprint.into_string())
         .with(
@@ -100,7 +104,7 @@ fn check_api_key(key: Option<&str>) -> OneRow {
     })
 }
 
-/// Parts a refusal of the key, which is an answer, from what is nobody's answer.
+/// Tells a refusal of the key, which is an answer, from an error, which is none.
 fn refused<T>(outcome: Result<T>) -> Result<Result<T, Refusal>> {
     match outcome {
         Ok(value) => Ok(Ok(value)),

@@ -9,7 +9,7 @@ use pgrx::spi::quote_identifier;
 
 use super::binding::current;
 use super::hash;
-use crate::attach::{AttachedTable, IdType, successor, with_foreign_keys_at_once};
+use crate::attach::{AttachedTable, IdType, UserId, successor, with_foreign_keys_at_once};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::clock;
@@ -50,7 +50,7 @@ pub struct ApiKeys {
     pub updated: Option<TimeColumn>,
     /// Has the table the customary column `name`?
     pub has_name: bool,
-    /// Has it a trigger that could be put off until COMMIT? Then nobody who only verifies a key writes to it.
+    /// Has the table a trigger that could be put off until COMMIT? Then verifying a key does not write to the table.
     pub can_defer_triggers: bool,
     /// Kept plans.
     pub plans: Plans,
@@ -77,8 +77,8 @@ pub struct Plans {
 pub struct KeyRow {
     /// As the id column prints it.
     pub id: String,
-    /// The owner's id, as its column prints it.
-    pub user_id: String,
+    /// Its owner; None for a key that is nobody's.
+    pub user_id: Option<UserId>,
     /// The key's own version.
     pub session_version: i64,
     /// Does the row say that it holds?
@@ -196,8 +196,8 @@ impl ApiKeys {
         self.read(&plan, &[prefix.into_datum()])
     }
 
-    /// Writes down the use of a key, at most once a minute and not where another session does so already, and
-    /// its fingerprint where the row has none yet.
+    /// Writes down that a key was used, at most once a minute and not while another session has locked the row; and the key's
+    /// fingerprint, where the row has none yet.
     pub fn touch(&self, id: &str, fingerprint: &Fingerprint) {
         let Some(id) = self.id_type.datum(id) else {
             return;
@@ -310,9 +310,9 @@ impl ApiKeys {
     fn read(&self, plan: &Plan, arguments: &[Option<pg_sys::Datum>]) -> Vec<KeyRow> {
         let _acting = ActingAs::reader(self.table.owner);
         plan.run(Sees::Latest, arguments, 0, |row: &Row<'_>| KeyRow {
-            // The application's columns: a key without an owner is nobody's.
+            // The application's columns, which may be NULL.
             id: row.get(1).unwrap_or_default(),
-            user_id: row.get(2).unwrap_or_default(),
+            user_id: row.get::<String>(2).map(UserId::new),
             session_version: row.required(3),
             active: row.required(4),
             expires_at: row

@@ -1,32 +1,30 @@
 //! Whatever way a key's row changes, listeners hear of it by its fingerprint.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
 
 use super::binding::current;
 use super::table::{ApiKeys, KeyRow};
-use crate::attach::{as_it_is, exhausted, is_bump, raised, refuse_too_high};
+use crate::attach::{UserId, as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::local::process_local;
 use crate::pg::trigger_row::TriggerRow;
 
 process_local! {
-    static REVOKING: Cell<bool> = const { Cell::new(false) };
+    static REVOKING: RefCell<bool> = const { RefCell::new(false) };
 }
 
 /// Runs `body`; the keys that it ends are announced as revoked.
 pub fn revoking<T>(body: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            REVOKING.set(self.0);
-        }
-    }
-    let _restore = Restore(REVOKING.replace(true));
-    body()
+    REVOKING.during(true, body)
+}
+
+/// Does [`revoking`] run?
+fn is_revoking() -> bool {
+    REVOKING.with_borrow(|revoking| *revoking)
 }
 
 #[pg_trigger(sql = false)]
@@ -49,7 +47,8 @@ fn api_keys_before_row<'a>(
         };
         let (was, is) = (version(&old), version(&new));
         refuse_too_high(is, was.saturating_add(1), half)?;
-        // A key's version is for caches, who hear of its end by the event: a key at the very end can be ended, too.
+        // Only caches compare a key's version, and they hear of the key's end by its event. So a key at the last version can be
+        // ended, too.
         let is_last = was.checked_sub(half).is_some_and(|rest| rest > half);
         let raised = raised(was, is, is_bump(trigger) && !is_last)?;
         new.with_bigint(column, raised)
@@ -75,8 +74,8 @@ fn api_keys_after_row<'a>(
     Ok(as_it_is(trigger))
 }
 
-/// What a cache that holds the old row must hear. Events are keyed by the fingerprint that it has; a row
-/// that has none yet (the key was never used since the column exists) can only be met by a flush.
+/// What a cache that holds the old row must hear. An event names the key by its fingerprint. A row without one, whose key was never
+/// used since the column exists, needs a flush.
 fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> Option<Event> {
     let active = |row: &TriggerRow<'_>| {
         let active = |column: &String| row.boolean(row.column(column)?);
@@ -84,7 +83,7 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
             .as_ref()
             .is_none_or(|column| active(column).unwrap_or(false))
     };
-    let revoking = REVOKING.get();
+    let revoking = is_revoking();
     let moved = match new {
         None if keys.table.kind == b'p' => {
             text(old, &keys.id_column).and_then(|id| keys.find_by_id(&id))
@@ -105,14 +104,14 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
     Some(match text(old, &keys.fingerprint_column) {
         Some(fingerprint) => Event::ApiKey {
             fingerprint,
-            user_id: text(old, &keys.user_column).unwrap_or_default(),
+            user_id: text(old, &keys.user_column).map(UserId::new),
             reason: Reason::new(reason),
         },
         None => Event::Flush,
     })
 }
 
-/// What a key's row that was moved to another partition has become; None when nothing matters of it.
+/// What happened to a key whose row was moved to another partition; None when a cache need not hear of it.
 fn reason_of_move(
     keys: &ApiKeys,
     old: &TriggerRow<'_>,
@@ -122,19 +121,15 @@ fn reason_of_move(
     let version = old
         .column(&keys.version_column)
         .and_then(|column| old.bigint(column));
-    let user_id = text(old, &keys.user_column);
+    let user_id = text(old, &keys.user_column).map(UserId::new);
     match (was_active, new.active) {
-        (true, false) => Some(if REVOKING.get() {
+        (true, false) => Some(if is_revoking() {
             "revoked"
         } else {
             "deactivated"
         }),
         (false, true) => Some("activated"),
-        _ if version.unwrap_or(0) == new.session_version
-            && user_id.as_ref() == Some(&new.user_id) =>
-        {
-            None
-        }
+        _ if version.unwrap_or(0) == new.session_version && user_id == new.user_id => None,
         _ => Some("updated"),
     }
 }

@@ -65,7 +65,7 @@ pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
     Ok(found)
 }
 
-/// Finds the row of a key that was verified before, if the key would be again. Nothing is written.
+/// Finds the row of a key that was verified before, and verifies the key again. Nothing is written.
 pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<Found> {
     let row = keys
         .find(&mark.fingerprint)
@@ -127,9 +127,9 @@ pub fn check(row: &KeyRow, now: UnixMicros) -> Result<()> {
         return Err(Refusal::ExpiredApiKey.into());
     }
     let attached = accounts::current();
-    let owner = attached
-        .users()?
-        .find(&row.user_id)
+    let users = attached.users()?;
+    let owner = (row.user_id.as_ref())
+        .and_then(|owner| users.find(owner))
         .ok_or(Refusal::UnknownUser)?;
     if owner.active {
         Ok(())

@@ -105,7 +105,7 @@ pub struct Attached<T> {
 enum State<T> {
     /// None is attached, or it was dropped.
     Missing,
-    /// It is attached, and not as it was when it was: nothing can be trusted in it.
+    /// It is attached, but is not as it was then: nothing in it can be trusted.
     Broken(Error),
     /// As it should be.
     Attached(T),
@@ -120,8 +120,8 @@ pub trait AttachedTable {
     fn relation(&self) -> pg_sys::Oid;
 }
 
-/// What is attached in place of a table, by a transaction that a lock on `table` was waited for; None where it is attached still.
-/// Who looks at it, or changes it, asks when it has locked it: what had been read before may be another's by then.
+/// What is attached by now in place of `table`; None where `table` still is. Whoever reads or changes the table asks this after
+/// locking it: the lock may have waited for a transaction that attached another table.
 pub fn successor<T: AttachedTable>(
     table: &T,
     current: fn() -> Rc<Attached<T>>,

@@ -19,9 +19,9 @@ pub fn can_defer_triggers(relation: pg_sys::Oid) -> bool {
     .is_some()
 }
 
-/// Runs `body`, which inserts or deletes rows of a table as its owner; the table's foreign keys are checked at once
-/// meanwhile, and not at COMMIT: nothing may be put off from there ([`crate::pg::acting`]). The caller's own checks that wait
-/// are made now, as the caller, which is why this must not be called while acting as somebody else.
+/// Runs `body`, which inserts or deletes rows of a table as its owner. Meanwhile the table's foreign keys are checked at once and
+/// not at COMMIT, since nothing that is done as the owner may be put off ([`crate::pg::acting`]). Checks of the caller's own that
+/// are waiting are made first, as the caller: this must not be called while acting as somebody else.
 pub fn with_foreign_keys_at_once<T>(relation: pg_sys::Oid, body: impl FnOnce() -> T) -> T {
     let keys = deferrable_foreign_keys(relation);
     let set = |name: &str, mode: &str| {

@@ -1,4 +1,4 @@
-//! User ids travel as text, and are compared as what the id column is.
+//! Ids travel as text, and are compared as what their column is.
 
 use pgrx::datum::Uuid;
 use pgrx::prelude::*;

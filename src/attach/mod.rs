@@ -9,6 +9,7 @@ mod partitions;
 mod renames;
 mod table;
 mod triggers;
+mod user_id;
 
 pub use binding::{Attached, AttachedTable, Binding, Bindings, bindings, still_holds, successor};
 pub use columns::{
@@ -19,3 +20,4 @@ pub use deferred::{can_defer_triggers, with_foreign_keys_at_once};
 pub use id::{IdType, bigint, uuid};
 pub use table::{Attachment, Claim, Trigger, covers, detach};
 pub use triggers::{as_it_is, changes, exhausted, is_bump, raised, refuse_too_high};
+pub use user_id::UserId;

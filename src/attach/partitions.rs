@@ -29,7 +29,7 @@ pub fn cover(tables: &[pg_sys::Oid]) {
     }
 }
 
-/// The same for every attached table, after somebody's command that made a partition: it never fails that command.
+/// The same for every attached table, after a command that made a partition. It never makes that command fail.
 pub fn cover_new() {
     let bindings = bindings();
     let attached: Vec<pg_sys::Oid> = bindings
@@ -67,15 +67,12 @@ fn uncovered(tables: &[pg_sys::Oid]) -> Vec<(pg_sys::Oid, String, &'static str)>
          ORDER BY p.relid",
         &[(pg_sys::OIDARRAYOID, tables.to_vec().into_datum())],
         |row| {
-            let when = if row.get::<i32>(3).unwrap_or(0) & BEFORE != 0 {
+            let when = if row.required::<i32>(3) & BEFORE != 0 {
                 "BEFORE"
             } else {
                 "AFTER"
             };
-            Some((row.get(1)?, row.get(2)?, when))
+            (row.required(1), row.required(2), when)
         },
     )
-    .into_iter()
-    .flatten()
-    .collect()
 }

@@ -26,6 +26,24 @@ pub struct Trigger {
     pub bumps: bool,
 }
 
+impl Trigger {
+    /// One that does not bump.
+    pub fn new(
+        name: &'static str,
+        event: &'static str,
+        when: Option<String>,
+        function: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            event,
+            when,
+            function,
+            bumps: false,
+        }
+    }
+}
+
 /// What `auth.attached_tables` is to hold of a table.
 pub struct Attachment {
     /// Columns to add when they are missing, with their definitions.
@@ -84,8 +102,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims a table of the caller's own. The strongest lock that attaching needs comes first, on the table and then its
-    /// partitions: whoever has used the table before goes on, and whoever comes later waits.
+    /// Claims a table of the caller's own. It first takes the strongest lock that attaching needs, on the table and then on its
+    /// partitions: whoever already uses the table goes on, and whoever comes later waits.
     pub fn new(kind: &'static str, relation: pg_sys::Oid) -> Result<Self> {
         check_table(kind, relation)?;
         catalog::lock(relation, Lock::Everything);
@@ -205,9 +223,9 @@ fn former(kind: &str, relation: pg_sys::Oid) -> Option<serde_json::Value> {
         Sees::Latest,
         "SELECT to_jsonb(a)::text FROM auth.attached_tables AS a WHERE a.kind = $1 AND a.relation = $2",
         &[text(kind), (pg_sys::OIDOID, relation.into_datum())],
-        |row| row.get::<String>(1),
+        |row| row.required::<String>(1),
     );
-    serde_json::from_str(&row.into_iter().flatten().next()?).ok()
+    serde_json::from_str(row.first()?).ok()
 }
 
 /// Our trigger functions, in a query of `pg_proc AS f`.

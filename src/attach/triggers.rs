@@ -32,8 +32,8 @@ pub fn raised(old: i64, new: i64, bump: bool) -> Result<i64> {
     Ok(new.max(floor))
 }
 
-/// A statement may not say a version past half of what the column can hold: so every row can always be raised further.
-/// `allowed` is what it may say all the same, a raise by one and what the history asks for.
+/// Refuses a statement's version past half of what the column can hold, so that every row can always be raised further. Up to
+/// `allowed` it is taken all the same: that is a raise by one, or what the history asks for.
 pub fn refuse_too_high(is: i64, allowed: i64, half: i64) -> Result<()> {
     if is > half && is > allowed {
         return Err(Error::Argument(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credential::Credential;
 use crate::api_key::{self, KeyMark};
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::carrier::Scope;
 use crate::pg::slots::{self, Entry};
@@ -27,7 +28,8 @@ const SINCE: usize = 21;
 #[derive(Serialize, Deserialize)]
 struct Listed {
     kind: Kind,
-    user_id: String,
+    /// Not all of it, perhaps, where `by` is [`By::Cut`].
+    user_id: UserId,
     /// When it ends by the clock, in microseconds.
     expires_at: Option<i64>,
     by: By,
@@ -48,7 +50,7 @@ pub enum By {
     Token(Standing),
     /// An API key.
     ApiKey(KeyMark),
-    /// Too long to be listed, as is the user's id perhaps, of which this is the SHA-256.
+    /// It is too long to be listed, and the user's id may be, too. This is the SHA-256 of the id.
     Cut(Fingerprint),
 }
 
@@ -90,11 +92,11 @@ fn describe(credential: &Credential) -> Listing {
             is_whole: true,
         };
     }
-    listed.by = By::Cut(Fingerprint::of(&listed.user_id));
-    if listed.user_id.len() > CUT {
-        let end = listed.user_id.floor_char_boundary(CUT);
-        listed.user_id.truncate(end);
-        listed.user_id.push('…');
+    listed.by = By::Cut(Fingerprint::of(listed.user_id.as_str()));
+    let user_id = listed.user_id.as_str();
+    if user_id.len() > CUT {
+        let cut = &user_id[..user_id.floor_char_boundary(CUT)];
+        listed.user_id = UserId::new(format!("{cut}…"));
     }
     Listing {
         text: serde_json::to_string(&listed).unwrap_or_default(),
@@ -125,10 +127,10 @@ impl Listed {
         }
     }
 
-    fn is_of(&self, user_id: &str) -> bool {
+    fn is_of(&self, user_id: &UserId) -> bool {
         match &self.by {
-            By::Cut(hash) => *hash == Fingerprint::of(user_id),
-            _ => self.user_id == user_id,
+            By::Cut(hash) => *hash == Fingerprint::of(user_id.as_str()),
+            _ => self.user_id == *user_id,
         }
     }
 }
@@ -187,7 +189,7 @@ pub fn active() -> Result<Vec<Active>> {
         };
         Active {
             pid: entry.pid,
-            user_id: listed.user_id,
+            user_id: listed.user_id.into_string(),
             issuer,
             kind: match listed.kind {
                 Kind::Token => "token",
@@ -221,7 +223,7 @@ pub fn ended() -> Vec<Entry> {
     let has_ended = |listed: &Listed| match (&listed.by, listed.verify(now)) {
         // The setting came after it.
         (By::Cut(_), _) | (_, Err(Error::Refused(_))) => true,
-        // Where nothing can be verified (a table is not attached, say) nothing has ended: it is only hidden.
+        // An identity that cannot be verified (a table is not attached, say) has not ended: it is only hidden.
         (_, Ok(()) | Err(_)) => false,
     };
     (slots::entries().into_iter())
@@ -231,7 +233,7 @@ pub fn ended() -> Vec<Entry> {
 }
 
 /// Terminates the connections on which the user is authenticated; how many.
-pub fn end_connections(user_id: &str) -> Result<i64> {
+pub fn end_connections(user_id: &UserId) -> Result<i64> {
     let ended = (entries()?.iter())
         .filter(|(entry, _, listed)| listed.is_of(user_id) && slots::terminate(entry))
         .count();

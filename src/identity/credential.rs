@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::activity::{self, By};
 use crate::api_key::{self, Found, KeyMark};
-use crate::attach::{self, Bindings};
+use crate::attach::{self, Bindings, UserId};
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::Jsonb;
@@ -18,7 +18,7 @@ use crate::token::{self, Holder, Listing, Standing, VerifiedToken};
 
 /// A token or an API key.
 pub enum Credential {
-    /// A token; its text, since what it was verified with may change. And whose it was when it became the identity.
+    /// A token: its text, since what it was verified with may change, and whose it was when it became the identity.
     Token {
         text: String,
         holder: Holder,
@@ -34,7 +34,7 @@ pub enum Credential {
 /// What the tables said of an API key.
 #[derive(Clone)]
 pub struct Key {
-    user_id: String,
+    user_id: UserId,
     claims: Jsonb,
     expires_at: Option<UnixMicros>,
     proof: Option<(Moment, Rc<Bindings>)>,
@@ -134,8 +134,8 @@ impl Credential {
         }
     }
 
-    /// The user's id, as the id column prints it.
-    pub fn user_id(&self) -> Option<String> {
+    /// Whose it is.
+    pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::Token { holder, .. } => holder.user_id.clone(),
             Self::Key { last, .. } => last.borrow().as_ref().map(|key| key.user_id.clone()),
@@ -260,7 +260,7 @@ impl Key {
             "expires_at": expires_at.map(|time| time.to_string()),
         });
         Ok(Self {
-            user_id: row.user_id.clone(),
+            user_id: row.user_id.clone().ok_or(Refusal::UnknownUser)?,
             claims: Jsonb::parse(&claims.to_string()).ok_or(Refusal::UnknownApiKey)?,
             expires_at: row.expires_at,
             proof,

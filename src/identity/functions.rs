@@ -9,7 +9,7 @@ use super::credential::Credential;
 use super::request::{self, Outcome};
 use super::scope;
 use crate::api_key;
-use crate::attach;
+use crate::attach::{self, UserId};
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::carrier::Scope;
@@ -48,7 +48,7 @@ fn try_authenticate(token: Option<&str>, scope: Option<&str>) -> OneRow {
         Ok(OneRow::default()
             .with(c"valid", reason.is_none())
             .with(c"reason", reason)
-            .with(c"user_id", user_id)
+            .with(c"user_id", user_id.map(UserId::into_string))
             .with(c"claims", claims))
     })
 }
@@ -105,27 +105,27 @@ fn authenticate_request() -> OneRow {
     })
 }
 
-fn user() -> Result<Option<String>> {
+fn user() -> Result<Option<UserId>> {
     Ok(scope::identity()?.and_then(|identity| identity.user_id()))
 }
 
-fn required_user() -> Result<String> {
+fn required_user() -> Result<UserId> {
     user()?.ok_or_else(|| Refusal::NotAuthenticated.into())
 }
 
 #[pg_extern(sql = false)]
 fn user_id() -> Option<String> {
-    sql(user)
+    sql(|| Ok(user()?.map(UserId::into_string)))
 }
 
 #[pg_extern(sql = false)]
 fn uid() -> Option<Uuid> {
-    sql(|| Ok(user()?.and_then(|id| attach::uuid(&id))))
+    sql(|| Ok(user()?.and_then(|id| attach::uuid(id.as_str()))))
 }
 
 #[pg_extern(sql = false)]
 fn user_id_bigint() -> Option<i64> {
-    sql(|| Ok(user()?.and_then(|id| attach::bigint(&id))))
+    sql(|| Ok(user()?.and_then(|id| attach::bigint(id.as_str()))))
 }
 
 #[pg_extern(sql = false)]
@@ -153,7 +153,7 @@ fn roles() -> Option<Vec<String>> {
 
 #[pg_extern(sql = false)]
 fn require_user() -> String {
-    sql(required_user)
+    sql(|| required_user().map(UserId::into_string))
 }
 
 #[pg_extern(sql = false)]
@@ -164,7 +164,9 @@ fn require_recent(max_age: Option<Interval>, claim: Option<&str>) -> String {
         let claim = claim.ok_or_else(|| missing("claim"))?;
         let user = required_user()?;
         match scope::identity()? {
-            Some(identity) if identity.is_recent(claim, max_age, clock::now()) => Ok(user),
+            Some(identity) if identity.is_recent(claim, max_age, clock::now()) => {
+                Ok(user.into_string())
+            }
             _ => Err(Refusal::NotRecent.into()),
         }
     })
@@ -207,6 +209,6 @@ fn end_connections(user_id: Option<&str>) -> i64 {
     sql(|| {
         let user_id =
             user_id.ok_or_else(|| Error::Argument("user_id must not be NULL".to_owned()))?;
-        activity::end_connections(user_id)
+        activity::end_connections(&UserId::new(user_id))
     })
 }

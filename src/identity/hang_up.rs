@@ -1,5 +1,5 @@
-//! Ends what still runs under an identity that has ended, where `auth_ext.when_ended` of its connection says so. A background
-//! worker of the database does it: it verifies again what the connections list, so that nothing is lost while it was away.
+//! Ends what still runs under an identity that has ended, on connections whose `auth_ext.when_ended` says so. A background worker
+//! of the database verifies again what the connections list. So no end is missed while no worker runs.
 
 use core::ffi::CStr;
 use std::cell::{Cell, RefCell};

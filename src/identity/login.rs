@@ -2,6 +2,7 @@
 
 use super::credential::Credential;
 use super::scope;
+use crate::attach::UserId;
 use crate::error::Error;
 use crate::pg::carrier::Scope;
 use crate::pg::connecting::Decides;
@@ -9,15 +10,16 @@ use crate::pg::oauth::Login;
 use crate::pg::{catalog, clock};
 use crate::statistics;
 
-/// Verifies the token, as `auth.authenticate` does, and decides whether it may have the role; then it is the session's identity. The
-/// user's id, or why not: a reason code, or what the administrator has to know, and nothing of the token.
+/// Verifies the token as `auth.authenticate` does, decides whether it may have the role, and makes it the session's identity.
+/// Returns the user's id, or why the login is refused: a reason code or what the administrator has to know, and nothing of the
+/// token.
 pub fn admit(login: &Login) -> Result<Option<String>, String> {
     if catalog::our_schema().is_none() {
         return Err(Error::NO_EXTENSION.into_reason());
     }
     let verified = Credential::of_token(&login.token, clock::now());
     let credential = statistics::token(verified).map_err(Error::into_reason)?;
-    let user = credential.user_id();
+    let user = credential.user_id().map(UserId::into_string);
     // It is going to be logged.
     if (user.as_deref()).is_some_and(|user| user.is_empty() || user.contains(char::is_control)) {
         return Err("the user's id is none that can be a system user's name".to_owned());

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use super::activity;
 use super::credential::Credential;
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::boundary;
 use crate::pg::carrier::{self, Scope};
@@ -61,7 +62,7 @@ pub fn enter(scope: Scope, credential: Credential) {
     }
 }
 
-/// Tells a caller whose identity is over at once, since his statement is the whole transaction.
+/// Warns a caller whose identity is over at once, since the statement is the whole transaction.
 pub fn warn_if_lost(scope: Scope) {
     if scope == Scope::Transaction && transaction::ends_with_the_statement() {
         boundary::warn(
@@ -142,8 +143,8 @@ fn carried() -> Option<Credential> {
 
 /// Who is authenticated, for rooms that act for the user.
 pub struct Whose {
-    /// The user's id, as the id column prints it.
-    pub user_id: String,
+    /// The user.
+    pub user_id: UserId,
     /// The session that the token is of, if it is of one.
     pub session_id: Option<String>,
 }

@@ -35,8 +35,8 @@ pub struct Anchor {
 pub struct Cursor {
     /// Whose.
     pub origin: Origin,
-    /// The transactions whose events are behind it. None that is later than the anchor: no event of such a one was there, and where
-    /// history is another, its id may be somebody else's.
+    /// The transactions whose events are behind it, none of them later than the anchor: a later one had no event yet, and in
+    /// another history its id may be another transaction's.
     pub seen: Mvcc,
     /// None in those of version 0.1.
     pub anchor: Option<Anchor>,

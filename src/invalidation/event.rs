@@ -1,8 +1,9 @@
 //! An event and its payload: ids and versions only, no secret.
 
 use jose::SessionVersion;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::attach::UserId;
 use crate::statistics::Kind;
 
 /// The channel of every event.
@@ -38,8 +39,8 @@ impl Reason {
 pub enum Event {
     /// A user's sessions or state changed.
     User {
-        /// As the id column prints it.
-        id: String,
+        /// The user.
+        id: UserId,
         /// The version now; for a deleted user the one that a new row of that id would start at.
         session_version: SessionVersion,
         /// Why.
@@ -50,7 +51,8 @@ pub enum Event {
         /// Lower-case hex SHA-256 of the key.
         fingerprint: String,
         /// Its owner.
-        user_id: String,
+        #[serde(serialize_with = "or_empty")]
+        user_id: Option<UserId>,
         /// Why.
         reason: Reason,
     },
@@ -58,8 +60,9 @@ pub enum Event {
     Token {
         /// Its id.
         jti: String,
-        /// Whose it was.
-        user_id: String,
+        /// Whose it was; None where that is not known.
+        #[serde(serialize_with = "or_empty")]
+        user_id: Option<UserId>,
         /// When it would have expired, in seconds since 1970.
         exp: i64,
     },
@@ -67,8 +70,9 @@ pub enum Event {
     Session {
         /// Its id, the claim `sid`.
         sid: String,
-        /// Whose it was.
-        user_id: String,
+        /// Whose it was; None where that is not known.
+        #[serde(serialize_with = "or_empty")]
+        user_id: Option<UserId>,
         /// Why.
         reason: Reason,
     },
@@ -79,6 +83,11 @@ pub enum Event {
     },
     /// Anything may have changed.
     Flush,
+}
+
+/// A payload says of nobody that the id is empty.
+fn or_empty<S: Serializer>(user_id: &Option<UserId>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(user_id.as_ref().map_or("", UserId::as_str))
 }
 
 #[derive(Serialize)]

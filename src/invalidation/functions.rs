@@ -15,9 +15,9 @@ fn invalidation_cursor() -> String {
     sql(|| Ok(given_out(&log::cursor())))
 }
 
-/// A cursor as a client keeps it. After a crash the server gives out again the ids of transactions of which nothing
-/// had reached the disk; a cursor that took such an id for seen would miss the new transaction's events. All that had
-/// ended had written a commit or abort record: flush those, and their ids are never used again.
+/// A cursor as a client keeps it. After a crash the server gives out again the ids of transactions of which nothing had reached the
+/// disk. A cursor that took such an id for seen would miss the new transaction's events. Every transaction that has ended has
+/// written a commit or abort record: when those are flushed, its id is never used again.
 fn given_out(cursor: &Cursor) -> String {
     wal::flush();
     cursor.to_string()
@@ -51,8 +51,8 @@ fn events_since(cursor: Option<&str>) -> Result<Rows> {
         .collect())
 }
 
-/// On the tables of the log: what arrives by logical replication is the other server's, whose ids mean nothing
-/// here. Its changes of users write rows here by themselves.
+/// Trigger of the log's tables. A row that arrives by logical replication is of the other server, whose ids mean nothing here. The
+/// replicated changes of users write rows of their own here.
 #[pg_trigger(sql = false)]
 fn keep_out_replicated<'a>(
     trigger: &'a PgTrigger<'a>,

@@ -3,7 +3,7 @@
 //! A row carries its transaction's id, so that a reader who remembers which transactions it has seen
 //! ([`Cursor`]) gets each event once, in whatever order they commit.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -77,24 +77,17 @@ process_local! {
             &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
         ),
     };
-    static WRITING: Cell<bool> = const { Cell::new(false) };
+    static WRITING: RefCell<bool> = const { RefCell::new(false) };
 }
 
 /// Runs `body`, whose writes to the tables of the log are this server's own.
 pub fn as_our_own<T>(body: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            WRITING.set(self.0);
-        }
-    }
-    let _restore = Restore(WRITING.replace(true));
-    body()
+    WRITING.during(true, body)
 }
 
 /// Does [`as_our_own`] run?
 pub fn is_our_own() -> bool {
-    WRITING.get()
+    WRITING.with_borrow(|writing| *writing)
 }
 
 /// Writes events, at the end of the transaction. `relayed`: the relay is to send them.
@@ -159,7 +152,7 @@ pub fn unseen_by(seen: &Mvcc) -> [Option<pg_sys::Datum>; 2] {
 pub enum Since {
     /// No event.
     Nothing,
-    /// These payloads, in the order in which they were written, maybe none of interest; next time from there.
+    /// These payloads, in the order in which they were written; there may be none of interest. The cursor is for the next time.
     Events(Vec<String>, Cursor),
     /// Not known, or too much; next time from there.
     Flush(Cursor),
@@ -298,7 +291,7 @@ impl Plans {
     /// May an event that `seen` does not see have been pruned?
     fn is_too_old(&self, seen: &Mvcc, of: Of, bounds: Bounds, now: &Mvcc) -> bool {
         let Bounds { began, pruned } = bounds;
-        // The relay's place was made with the log; others may be of a log that was there before.
+        // The relay's place was made with the log. Another cursor may be of a log that was there before.
         if (of == Of::All && !seen.sees(began)) || pruned >= seen.xmax() {
             return true;
         }

@@ -35,8 +35,8 @@ struct Pending {
     wakes: bool,
 }
 
-/// What was beyond the threshold. One is enough: it is undone by an abort only of what it began in or was
-/// inside of, and subtransactions nest, so that all that came later is undone with it.
+/// What was beyond the threshold. One value is enough for all subtransactions. Only an abort of the one in which it began, or of
+/// one around that, undoes it; and since subtransactions nest, that abort undoes all that came later, too.
 struct Bulk {
     subtransaction: pg_sys::SubTransactionId,
     /// Deleted users of this bulk start no lower when they come back.
@@ -49,8 +49,8 @@ struct Bulk {
 
 /// What others do when a transaction with events ends.
 pub struct Ends {
-    /// Before the commit of one that touched too many users for a mark each; its argument is the version that no new
-    /// row may start below.
+    /// Called before the commit of a transaction that touched too many users for a mark each. The argument is the version below
+    /// which no new row may start.
     pub settle_bulk: fn(i64),
     /// After the commit of one that left something for the relay.
     pub wake: fn(),

@@ -6,10 +6,10 @@ use pgrx::prelude::*;
 use crate::accounts;
 use crate::api_key;
 use crate::attach::{self, Binding};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pg::catalog;
 use crate::pg::plan::{Sees, query};
-use crate::pg::row::Row;
+use crate::pg::row::{Row, only};
 use crate::relay::{self, Backlog};
 
 /// What SQL knows. The log is counted up to a bound, so that the question stays cheap.
@@ -126,7 +126,7 @@ pub struct Health {
 }
 
 /// How it stands now.
-pub fn health_now() -> Result<Health> {
+pub fn health_now() -> Health {
     let intact = |attached: Result<bool>| match attached {
         Ok(is_attached) => is_attached.then_some(true),
         Err(_) => Some(false),
@@ -150,25 +150,16 @@ pub fn health_now() -> Result<Health> {
     let tables = TABLES
         .replace("{restored}", restored)
         .replace("{fetches}", fetches);
-    query(Sees::Latest, &tables, &[], Tables::read)
-        .pop()
-        .ok_or_else(|| Error::Internal("a query without FROM has no row".to_owned()))
-        .map(|tables| Health {
-            // A table that was dropped is neither whole nor broken.
-            users_intact: tables
-                .users_table
-                .as_ref()
-                .map(|_| users_intact == Some(true)),
-            api_keys_intact: tables
-                .api_keys_table
-                .as_ref()
-                .map(|_| api_keys_intact == Some(true)),
-            identities_intact: tables
-                .identities_table
-                .as_ref()
-                .map(|_| identities_intact == Some(true)),
-            tables,
-            relay_pid: relay::worker(),
-            backlog,
-        })
+    let tables = only(query(Sees::Latest, &tables, &[], Tables::read));
+    // A table that was dropped is neither whole nor broken.
+    let unless_dropped =
+        |table: &Option<String>, intact: Option<bool>| table.as_ref().map(|_| intact == Some(true));
+    Health {
+        users_intact: unless_dropped(&tables.users_table, users_intact),
+        api_keys_intact: unless_dropped(&tables.api_keys_table, api_keys_intact),
+        identities_intact: unless_dropped(&tables.identities_table, identities_intact),
+        tables,
+        relay_pid: relay::worker(),
+        backlog,
+    }
 }

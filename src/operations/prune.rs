@@ -77,8 +77,8 @@ pub fn prune(budget: Duration) -> Pruned {
     pruned
 }
 
-/// Sessions that their issuer ended by a `sid`: once no key can verify any more that was there when it did. A key of a JWKS that is
-/// gone may come back with another one, for a month.
+/// Sessions that their issuer ended by a `sid`. A note goes when none of the keys that were there at its time can verify any more.
+/// For a month, a key that has gone from a JWKS may come back with another JWKS.
 fn prune_ended_sessions(pruned: &mut Pruned) {
     // Missing before the extension is updated, as are the sessions.
     if catalog::auth_relation(c"jwks_fetches") == pg_sys::InvalidOid {

@@ -89,10 +89,10 @@ fn set(name: &CStr, value: &CStr) {
 
 const OURS: &str = "pg_catalog, pg_temp";
 
-/// `RESTRICTED_OPERATION`: what triggers of the application do ends with the scope. PostgreSQL refuses there to queue a trigger
-/// until COMMIT (`afterTriggerMarkEvents`, trigger.c), where it would run as whoever commits, be it by a table of its
-/// own; so it does cursors WITH HOLD, temporary tables and SET ROLE. `NOFORCE_RLS`: row security that the owner forces upon
-/// itself does not apply to the check.
+/// `RESTRICTED_OPERATION`: what triggers of the application do ends with the scope. PostgreSQL then refuses to queue a trigger of
+/// any table until COMMIT (`afterTriggerMarkEvents`, trigger.c), where the trigger would run as whoever commits. It also refuses
+/// cursors WITH HOLD, temporary tables and SET ROLE. `NOFORCE_RLS`: row security that the owner forces upon itself does not apply
+/// to the check.
 #[allow(clippy::cast_possible_wrap, reason = "flags of one bit each")]
 const FLAGS: i32 = (pg_sys::SECURITY_LOCAL_USERID_CHANGE
     | pg_sys::SECURITY_RESTRICTED_OPERATION

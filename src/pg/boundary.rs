@@ -51,8 +51,8 @@ pub fn sql<T>(body: impl FnOnce() -> Result<T>) -> T {
     }
 }
 
-/// Runs a body that says why not, for the server's log only. An error of PostgreSQL's is named by its code: its text may quote what
-/// the body worked on.
+/// Runs a body whose error is for the server's log only. Of an error that PostgreSQL raises only the code is told: its text may
+/// quote what the body worked on.
 #[cfg(feature = "pg18")]
 pub fn reason<T>(body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let _inside = log_hook::enter();

@@ -1,5 +1,5 @@
-//! Two values that PostgreSQL itself carries: back at the end of the transaction or after a rollback to a savepoint, and over
-//! into parallel workers, as every parameter. Nobody can SET them, superusers included: only [`set`] does.
+//! Two values that PostgreSQL itself carries, as every parameter: it restores them at the end of the transaction and after a
+//! rollback to a savepoint, and hands them to parallel workers. Nobody can SET them, superusers included: only [`set`] does.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};

@@ -12,6 +12,7 @@ use super::members::{catalog_rows, key};
 use super::snapshot::{self, Command};
 
 pub use super::members::{auth_relation, extension_owner, our_schema, place};
+pub use super::unique_index::{UniqueIndex, unique_index};
 
 /// What the catalogs say of a relation.
 pub struct Relation {
@@ -213,114 +214,6 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
         });
         pg_sys::ReleaseSysCache(tuple);
         found
-    }
-}
-
-/// A unique index over just some columns.
-pub struct UniqueIndex {
-    /// Its oid.
-    pub oid: pg_sys::Oid,
-    /// Is it one that can be scanned by any snapshot from now on, with the `=` of the columns' types and collations?
-    pub is_plain: bool,
-}
-
-/// The unique index of `relation` over just the columns `keys`, in their order: no two rows share them. A plain one where
-/// there are several. One that leaves out rows with a NULL among the keys serves as well: nobody looks for those.
-pub fn unique_index(relation: pg_sys::Oid, keys: &[&str]) -> Option<UniqueIndex> {
-    let columns: Vec<Column> = keys
-        .iter()
-        .map(|key| column(relation, key))
-        .collect::<Option<_>>()?;
-    let mut found: Option<UniqueIndex> = None;
-    // SAFETY: the table is open and locked while its list of indexes, a copy, is read; each index too, whose rd_index and
-    // per-column arrays are valid while it is open.
-    unsafe {
-        let table = pg_sys::try_relation_open(relation, READ_LOCK);
-        if table.is_null() {
-            return None;
-        }
-        let list = pg_sys::RelationGetIndexList(table);
-        let count = list.as_ref().map_or(0, |list| list.length);
-        for i in 0..usize::try_from(count).unwrap_or(0) {
-            let oid = (*(*list).elements.add(i)).oid_value;
-            let index = pg_sys::try_relation_open(oid, READ_LOCK);
-            if index.is_null() {
-                continue;
-            }
-            if is_unique_over(index, &columns) && !found.as_ref().is_some_and(|f| f.is_plain) {
-                let is_plain = is_plain(index, &columns);
-                found = Some(UniqueIndex { oid, is_plain });
-            }
-            pg_sys::relation_close(index, READ_LOCK);
-        }
-        pg_sys::relation_close(table, READ_LOCK);
-    }
-    found
-}
-
-unsafe fn is_unique_over(index: pg_sys::Relation, columns: &[Column]) -> bool {
-    // SAFETY: an open index, whose pg_index row has a number for each of its columns; the row is complete.
-    unsafe {
-        let form = &*(*index).rd_index;
-        let is_partial = !pg_sys::heap_attisnull(
-            (*index).rd_indextuple,
-            i32::try_from(pg_sys::Anum_pg_index_indpred).unwrap_or(0),
-            core::ptr::null_mut(),
-        );
-        form.indisunique
-            && form.indimmediate
-            && form.indisvalid
-            && form.indislive
-            && (!is_partial || leaves_out_nulls_only(index, columns))
-            && usize::try_from(form.indnkeyatts) == Ok(columns.len())
-            && columns
-                .iter()
-                .enumerate()
-                .all(|(i, column)| *form.indkey.values.as_ptr().add(i) == column.number)
-    }
-}
-
-/// Is what a partial index asks of its rows only that some of `columns` are not NULL?
-unsafe fn leaves_out_nulls_only(index: pg_sys::Relation, columns: &[Column]) -> bool {
-    // SAFETY: an open index; its predicate is a list, joined by AND, of nodes that say by their tag what they are, and a
-    // NullTest has an argument.
-    unsafe {
-        let predicate = pg_sys::RelationGetIndexPredicate(index);
-        let count = predicate.as_ref().map_or(0, |list| list.length);
-        (0..usize::try_from(count).unwrap_or(0)).all(|i| {
-            let node = (*(*predicate).elements.add(i))
-                .ptr_value
-                .cast::<pg_sys::Node>();
-            if (*node).type_ != pg_sys::NodeTag::T_NullTest {
-                return false;
-            }
-            let test = &*node.cast::<pg_sys::NullTest>();
-            let argument = test.arg.cast::<pg_sys::Node>();
-            test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
-                && (*argument).type_ == pg_sys::NodeTag::T_Var
-                && columns
-                    .iter()
-                    .any(|column| column.number == (*argument.cast::<pg_sys::Var>()).varattno)
-        })
-    }
-}
-
-unsafe fn is_plain(index: pg_sys::Relation, columns: &[Column]) -> bool {
-    const UUID_BTREE_FAMILY: u32 = 2968;
-    // SAFETY: an open index, which has an operator family for each of its key columns.
-    unsafe {
-        (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
-            && !(*(*index).rd_index).indcheckxmin
-            && columns.iter().enumerate().all(|(i, column)| {
-                let family = match column.type_oid {
-                    pg_sys::TEXTOID | pg_sys::VARCHAROID => pg_sys::TEXT_BTREE_FAM_OID,
-                    pg_sys::UUIDOID => pg_sys::Oid::from(UUID_BTREE_FAMILY),
-                    _ => pg_sys::INTEGER_BTREE_FAM_OID,
-                };
-                column.deterministic
-                    && *(*index).rd_opfamily.add(i) == family
-                    && *(*index).rd_indcollation.add(i) == column.collation
-            })
     }
 }
 

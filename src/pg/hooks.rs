@@ -113,7 +113,7 @@ macro_rules! executor_run {
                     None => standard_ExecutorRun($($argument),*),
                 }
             }
-            // Not after an error: whoever catches it goes on with a number that no run has.
+            // An error skips this: whoever catches the error goes on with a number that no run has.
             RUNNING.set(outer);
         }
     };

@@ -13,20 +13,28 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use pgrx::prelude::*;
 
 /// A `jsonb` value that is kept, to be returned many times.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Jsonb(Rc<[u8]>);
 
 impl Jsonb {
     /// From the text of a valid JSON value.
     pub fn parse(json: &str) -> Option<Self> {
         let datum = JsonText(json.to_owned()).into_datum()?;
-        // SAFETY: jsonb_in returns a palloc'd varlena, plain and complete, of as many octets as its header says.
+        // SAFETY: jsonb_in returns a palloc'd varlena, plain and complete.
+        Some(unsafe { Self::take(datum.cast_mut_ptr()) })
+    }
+
+    /// Copies a value, and frees it.
+    ///
+    /// # Safety
+    /// It is a palloc'd jsonb, plain and complete: of as many octets as its header says.
+    pub(super) unsafe fn take(value: *mut pg_sys::varlena) -> Self {
+        // SAFETY: as the caller says.
         unsafe {
-            let value = datum.cast_mut_ptr::<pg_sys::varlena>();
             let octets = core::slice::from_raw_parts(value.cast::<u8>(), pgrx::varsize_any(value));
             let kept = Self(octets.into());
             pg_sys::pfree(value.cast());
-            Some(kept)
+            kept
         }
     }
 

@@ -70,6 +70,29 @@ impl<T> Local<RefCell<T>> {
     {
         self.with(RefCell::take)
     }
+
+    /// Runs `body` with another value. The one that was there comes back, also after an error.
+    pub fn during<R>(&'static self, value: T, body: impl FnOnce() -> R) -> R {
+        let _restore = Restore {
+            local: self,
+            before: Some(self.replace(value)),
+        };
+        body()
+    }
+}
+
+/// Puts a value back when it goes out of scope.
+struct Restore<T: 'static> {
+    local: &'static Local<RefCell<T>>,
+    before: Option<T>,
+}
+
+impl<T> Drop for Restore<T> {
+    fn drop(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.local.set(before);
+        }
+    }
 }
 
 /// Declares [`Local`]s as `thread_local!` does: `process_local! { static COUNT: Cell<u64> = Cell::new(0); }`.

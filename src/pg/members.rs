@@ -49,7 +49,7 @@ pub fn auth_relation(name: &CStr) -> pg_sys::Oid {
     let look = |members: Rc<Members>| members.relations.get(name).map(|member| member.oid);
     current()
         .and_then(look)
-        // While the extension is created or updated it gets members, of which nothing is heard.
+        // While the extension is created or updated it gets members without a message that we would hear.
         .or_else(|| read_anew().and_then(look))
         .unwrap_or(pg_sys::InvalidOid)
 }

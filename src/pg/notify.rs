@@ -14,8 +14,8 @@ pub fn send(channel: &str, payload: &str) {
     }
 }
 
-/// What listeners have read leaves the notification queue when somebody notifies, and nobody can while it is full; or
-/// when somebody asks how full it is.
+/// Makes PostgreSQL drop from the notification queue what all listeners have read. It does so when somebody notifies, which nobody
+/// can while the queue is full, and when somebody asks how full the queue is.
 pub fn make_room() {
     // SAFETY: takes no argument, and needs a transaction, in which the relay's steps run.
     unsafe { direct_function_call::<f64>(pg_sys::pg_notification_queue_usage, &[]) };

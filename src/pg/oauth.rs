@@ -129,7 +129,7 @@ unsafe fn keep(token: &CStr, role: &CStr) -> Result<(), String> {
     Ok(())
 }
 
-/// The start-up's transaction commits. It is the first of the backend, and nobody is told of its end who has not come by here.
+/// Registered while the token is kept: it is called at the end of the start-up's transaction, the backend's first.
 #[pg_guard]
 unsafe extern "C-unwind" fn transaction_ends(
     event: pg_sys::XactEvent::Type,

@@ -44,8 +44,8 @@ pub struct OurPlan {
 pub struct TablePlan(OnceCell<Rc<Plan>>);
 
 impl TablePlan {
-    /// The plan to run, of what `sql` says for the table as it is called now. The table is locked first, as the statement will: SQL
-    /// knows it by its name alone, and nobody renames it from here on.
+    /// The plan of what `sql` says for the table under its present name. The table is locked first, as the statement itself will
+    /// lock it: SQL knows the table by its name alone, and from here on nobody renames it.
     pub fn on(
         &self,
         table: &Relation,
@@ -190,8 +190,8 @@ impl OurPlan {
     }
 }
 
-/// After a statement that named the tables by their places: had they been moved meanwhile, it could have been another's
-/// table that bore the name.
+/// Called after a statement that named our tables by their places. If the tables were moved meanwhile, the statement may have met
+/// somebody else's table of that name: it has to be tried again.
 fn check_places(members: &Rc<Members>) {
     if !members::current().is_some_and(|now| Rc::ptr_eq(&now, members)) {
         boundary::raise(Error::Retry);

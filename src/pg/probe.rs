@@ -1,10 +1,10 @@
-//! One row by a unique index, read directly: no plan, no executor, no change of role. For plain tables with a unique btree over
-//! just the columns asked by; whoever cannot be read so asks by a kept plan.
+//! One row by a unique index, read directly: no plan, no executor, no change of role. It works for plain tables with a unique btree
+//! over just the columns that are asked by. The rows of every other table are read with a kept plan.
 
 use pgrx::prelude::*;
 
 use super::catalog::UniqueIndex;
-use super::row::{Value, require_fit};
+use super::row::{Value, missing, require_fit};
 use super::{READ_LOCK, catalog, snapshot};
 
 /// A table, and the index by which its rows are found.
@@ -174,6 +174,12 @@ impl ProbedRow<'_> {
         let at = usize::try_from(column.number).ok()?.checked_sub(1)?;
         // SAFETY: values and nulls of a row that is being read, of a type that fits. T copies what it needs.
         unsafe { T::from_datum(*self.values.get(at)?, *self.nulls.get(at)?) }
+    }
+
+    /// One that cannot be NULL: if it is, that is an internal error.
+    pub fn required<T: Value>(&self, n: usize) -> T {
+        self.get(n)
+            .unwrap_or_else(|| missing(&format!("column {n} of a look-up")))
     }
 }
 

@@ -195,7 +195,7 @@ pub fn forget(database: pg_sys::Oid) {
     }
 }
 
-/// A worker is about to be started for the database: the next one later, and later each time, until one has done
+/// Called before a worker is started for the database. The next one is started later, and later each time, until one has done
 /// something ([`well`]).
 pub fn starting(database: pg_sys::Oid) {
     if let Some(entry) = REGISTRY.exclusive().entry(database) {
@@ -247,7 +247,8 @@ pub fn leave() {
     }
 }
 
-/// A worker that did not leave is missed; and its place among the server's background workers is free.
+/// A worker that ended without [`leave`] is wanted again, a little later; and the launcher hears that a place among the server's
+/// background workers is free.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
     let mut registry = REGISTRY.exclusive();

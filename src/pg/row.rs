@@ -116,9 +116,21 @@ impl<'a> Row<'a> {
 
     /// A column that cannot be NULL: if it is, that is an internal error.
     pub fn required<T: Value>(&self, column: impl ColumnRef) -> T {
-        self.get(column).unwrap_or_else(|| {
-            boundary::raise(Error::Internal(format!("{} is missing", column.describe())))
-        })
+        self.get(column)
+            .unwrap_or_else(|| missing(&column.describe()))
+    }
+}
+
+/// The internal error of a value that cannot be NULL, and is.
+pub fn missing(described: &str) -> ! {
+    boundary::raise(Error::Internal(format!("{described} is missing")))
+}
+
+/// The row of a query that has one whatever the tables hold, an aggregate's say: that there is none is an internal error.
+pub fn only<T>(rows: Vec<T>) -> T {
+    match rows.into_iter().next() {
+        Some(row) => row,
+        None => boundary::raise(Error::Internal("an internal query has no row".to_owned())),
     }
 }
 

@@ -146,7 +146,7 @@ pub fn hang_up(hang_up: bool) {
     }
 }
 
-/// Was this transaction's identity found to have ended, by somebody who cancels what runs under it?
+/// Has another process found that this transaction's identity has ended, and cancelled what ran under it?
 pub fn is_over() -> bool {
     let Own::Entered(slot) = OWN.get() else {
         return false;
@@ -275,7 +275,7 @@ impl Entry {
     }
 }
 
-/// Databases in which an identity is to be watched that ends what runs under it.
+/// Databases with a connection that is to end with its identity: a worker has to watch it.
 pub fn watched_databases() -> HashSet<pg_sys::Oid> {
     (SLOTS.all().iter())
         .filter(|slot| slot.is_watched())

@@ -8,16 +8,18 @@ use pgrx::prelude::*;
 use super::clock;
 use super::upstream::{self, Walreceiver};
 
-/// The latest moment, by the primary's clock, of which a commit record shows that all that the primary had committed by then is
-/// replayed here. Its time is taken before it is written, so that what was in the log by then is before it.
+/// The latest moment, by the primary's clock, for which a replayed commit record shows that all that the primary had committed by
+/// then is replayed here. The record's time is taken before the record is written: what was in the log at that time stands before
+/// it.
 pub fn by_commit() -> Option<UnixMicros> {
     // SAFETY: reads shared memory, under the lock that PostgreSQL has for it.
     let committed = unsafe { pg_sys::GetLatestXTime() };
     (committed != 0).then(|| clock::from_pg(committed))
 }
 
-/// The same by a message of the primary's that says where its log ends, when all up to there is replayed. A message of another
-/// standby does not count: it says where that one's log ends. Who speaks is only asked where the moment `matters`.
+/// The same, shown by a message in which the primary says where its log ends, when all up to there is replayed. A message of
+/// another standby does not count: it says where that standby's log ends. Which of the two has spoken is only asked where the
+/// moment `matters`.
 pub fn by_message(matters: impl Fn(&UnixMicros) -> bool) -> Option<UnixMicros> {
     // The message comes first: what is read after it is at least as far.
     let told = told()?;

@@ -72,8 +72,8 @@ pub fn to_settle(body: impl FnOnce()) {
     });
 }
 
-/// Does what is set for the transaction end with this statement? As `WarnNoTransactionBlock` (xact.c) decides it for SET LOCAL: outside
-/// of transaction blocks, and of functions, for whose other statements it still holds.
+/// Does what is set for the transaction end with this statement? `WarnNoTransactionBlock` (xact.c) decides the same for SET LOCAL:
+/// it does outside of transaction blocks and of functions. Inside a function it still holds for the function's other statements.
 pub fn ends_with_the_statement() -> bool {
     // SAFETY: reads variables of the backend.
     unsafe { !pg_sys::IsTransactionBlock() && !pg_sys::IsSubTransaction() && !is_in_function() }
@@ -99,8 +99,8 @@ unsafe fn is_in_function() -> bool {
     }
 }
 
-/// May something be noted here that its reader need not have written? Not on a standby, in a read-only transaction, or
-/// under a transaction's snapshot, where an update of the same row by somebody else would make the caller's fail.
+/// May a call that could do without it write something down? Not on a standby, and not in a read-only transaction. Not under a
+/// transaction's snapshot, either: there the caller would fail where somebody else has updated the same row.
 pub fn may_note_a_use() -> bool {
     // SAFETY: reads variables of the backend and of shared memory.
     unsafe {

@@ -70,6 +70,11 @@ impl<T> Watched<T> {
         }
     }
 
+    /// To be called before more of the same relations is read into what is kept.
+    pub fn reads_more(&self) {
+        self.watch.may_be_undone();
+    }
+
     /// Throws away what is kept.
     pub fn forget(&self) {
         self.watch.fresh.set(false);
@@ -93,8 +98,15 @@ impl Watch {
     /// What happens to `relations` from here on counts.
     fn begin(&self, relations: Vec<pg_sys::Oid>) {
         self.relations.replace(relations);
-        self.undoable.set(transaction::has_written());
+        self.undoable.set(false);
+        self.may_be_undone();
         self.fresh.set(true);
+    }
+
+    /// What is read now may see what this transaction has written.
+    fn may_be_undone(&self) {
+        self.undoable
+            .set(self.undoable.get() || transaction::has_written());
     }
 
     /// What happens to `relations` from here on counts, too.
@@ -131,8 +143,8 @@ pub fn init() {
     }
 }
 
-/// What a transaction or subtransaction that aborts has changed was never so. PostgreSQL sends messages of what its triggers
-/// announced, but a statement can fail before its AFTER triggers have fired. Must not fail, and cannot.
+/// A transaction or subtransaction aborts: what was read of its changes is stale. PostgreSQL sends the messages that its triggers
+/// asked for, but a statement can fail before its AFTER triggers have fired. This must not fail, and cannot.
 fn undone() {
     each_watch(|watch| {
         if watch.undoable.get() {

@@ -82,7 +82,7 @@ impl Launcher {
         if registry::overflow() {
             want_all();
         }
-        // Who entered an identity asked for a worker; not who was told later to end with it.
+        // A session asks for a worker when it enters an identity, but not when `when_ended` is set after that.
         (slots::watched_databases().into_iter())
             .filter(|database| registry::worker(*database).is_none())
             .for_each(|database| {

@@ -7,6 +7,7 @@ use crate::invalidation::{self, Cursor, FLUSH, Of, Since, send, unseen_by};
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Sees, query};
+use crate::pg::row::only;
 use crate::pg::{catalog, notify};
 
 /// Sends what the relay has not sent yet, and moves its place behind it, all in the running transaction. False when
@@ -74,15 +75,14 @@ pub struct Backlog {
 
 /// What the relay of this database has still to send.
 pub fn backlog() -> Backlog {
-    let none = Backlog {
-        events: 0,
-        age: None,
-    };
     let Some(position) = position() else {
-        return none;
+        return Backlog {
+            events: 0,
+            age: None,
+        };
     };
     let [in_progress, xmax] = unseen_by(&position.seen);
-    query(
+    only(query(
         Sees::Latest,
         "SELECT count(*), CASE WHEN count(*) > 0 THEN greatest(clock_timestamp() - min(e.created_at), '0') END
          FROM (
@@ -100,7 +100,5 @@ pub fn backlog() -> Backlog {
             events: row.required(1),
             age: row.get(2),
         },
-    )
-    .pop()
-    .unwrap_or(none)
+    ))
 }

@@ -1,5 +1,6 @@
 //! Ending sessions, and telling the listeners.
 
+use crate::attach::UserId;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::plan::{Sees, query, text};
 
@@ -10,11 +11,11 @@ pub enum Ended<'a> {
     /// The one of this id, if it is this user's.
     OneOf {
         session_id: &'a str,
-        user_id: &'a str,
+        user_id: &'a UserId,
     },
     /// Every one of this user but that of this id.
     OthersOf {
-        user_id: &'a str,
+        user_id: &'a UserId,
         session_id: Option<&'a str>,
     },
 }
@@ -49,14 +50,23 @@ pub fn end(which: &Ended<'_>, reason: &str) -> usize {
              WHERE {condition} AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()
              RETURNING s.session_id, s.user_id"
         ),
-        &[text(user_id), text(session_id), text(reason.as_str())],
-        |row| (row.required::<String>(1), row.required::<String>(2)),
+        &[
+            text(user_id.map(UserId::as_str)),
+            text(session_id),
+            text(reason.as_str()),
+        ],
+        |row| {
+            (
+                row.required::<String>(1),
+                UserId::new(row.required::<String>(2)),
+            )
+        },
     );
     let count = ended.len();
     for (sid, user_id) in ended {
         invalidation::record(Event::Session {
             sid,
-            user_id,
+            user_id: Some(user_id),
             reason: reason.clone(),
         });
     }

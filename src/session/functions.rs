@@ -10,6 +10,7 @@ use super::open::{self, Login};
 use super::refresh::refresh;
 use super::state::Session;
 use crate::accounts;
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::identity::{self, Whose};
 use crate::pg::boundary::sql;
@@ -30,7 +31,7 @@ fn open_session(
     sql(|| {
         let claims = claims.unwrap_or_else(|| JsonText("{}".to_owned()));
         let login = Login {
-            user_id: user_id.ok_or(Refusal::UnknownUser)?,
+            user_id: &UserId::new(user_id.ok_or(Refusal::UnknownUser)?),
             device_hash: device_hash(device.as_ref())?,
             device,
             label,
@@ -85,29 +86,10 @@ fn list_sessions(
     ),
 > {
     let sessions = sql(|| match user_id {
-        Some(user_id) => list(&canonical(user_id)?, clock::now()),
+        Some(user_id) => list(&canonical(UserId::new(user_id))?, clock::now()),
         None => Ok(Vec::new()),
     });
-    TableIterator::new(sessions.into_iter().map(|session| {
-        let Session {
-            id,
-            label,
-            device,
-            created_at,
-            last_used_at,
-            expires_at,
-            ..
-        } = session;
-        let time = clock::to_timestamptz;
-        (
-            id,
-            label,
-            device,
-            time(created_at),
-            last_used_at,
-            time(expires_at),
-        )
-    }))
+    TableIterator::new(sessions.into_iter().map(columns))
 }
 
 #[pg_extern(sql = false)]
@@ -132,27 +114,39 @@ fn my_sessions() -> TableIterator<
         Ok((list(&user_id, clock::now())?, session_id))
     });
     TableIterator::new(sessions.into_iter().map(move |session| {
-        let Session {
+        let is_current = current.as_ref() == Some(&session.id);
+        let (id, label, device, created_at, last_used_at, expires_at) = columns(session);
+        (
             id,
             label,
             device,
             created_at,
             last_used_at,
             expires_at,
-            ..
-        } = session;
-        let is_current = current.as_ref() == Some(&id);
-        let time = clock::to_timestamptz;
-        (
-            id,
-            label,
-            device,
-            time(created_at),
-            last_used_at,
-            time(expires_at),
             is_current,
         )
     }))
+}
+
+/// A session as it is listed.
+type Columns = (
+    String,
+    Option<String>,
+    Option<JsonText>,
+    Option<TimestampWithTimeZone>,
+    TimestampWithTimeZone,
+    Option<TimestampWithTimeZone>,
+);
+
+fn columns(session: Session) -> Columns {
+    (
+        session.id,
+        session.label,
+        session.device,
+        clock::to_timestamptz(session.created_at),
+        session.last_used_at,
+        clock::to_timestamptz(session.expires_at),
+    )
 }
 
 #[pg_extern(sql = false)]
@@ -195,12 +189,12 @@ fn me() -> Result<Whose> {
 }
 
 /// The id as the id column prints it, where there is such a user.
-fn canonical(user_id: &str) -> Result<String> {
+fn canonical(user_id: UserId) -> Result<UserId> {
     let attached = accounts::current();
     let account = match attached.users() {
-        Ok(users) => users.find(user_id),
+        Ok(users) => users.find(&user_id),
         Err(Error::NotSetUp(..)) => None,
         Err(error) => return Err(error),
     };
-    Ok(account.map_or_else(|| user_id.to_owned(), |account| account.id))
+    Ok(account.map_or(user_id, |account| account.id))
 }

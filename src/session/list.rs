@@ -5,12 +5,13 @@ use std::cmp::Reverse;
 use jose::UnixMicros;
 
 use super::state::{COLUMNS, Session};
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::plan::{Sees, query, text};
 use crate::trust;
 
 /// The sessions, the latest use first.
-pub fn list(user_id: &str, now: UnixMicros) -> Result<Vec<Session>> {
+pub fn list(user_id: &UserId, now: UnixMicros) -> Result<Vec<Session>> {
     let trust = trust::current();
     let stored = query(
         Sees::Latest,
@@ -19,7 +20,7 @@ pub fn list(user_id: &str, now: UnixMicros) -> Result<Vec<Session>> {
              WHERE pg_catalog.\"left\"(s.user_id, 200) = pg_catalog.\"left\"($1, 200) AND s.user_id = $1
                AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()"
         ),
-        &[text(user_id)],
+        &[text(user_id.as_str())],
         Session::read,
     );
     let mut sessions = Vec::with_capacity(stored.len());

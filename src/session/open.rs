@@ -4,6 +4,7 @@ use jose::{RefreshToken, SessionVersion, UnixMicros};
 use pgrx::prelude::*;
 
 use super::state::RefreshTokens;
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::json::JsonText;
@@ -14,7 +15,7 @@ use crate::trust::{self, Issuer};
 /// What the caller of `open_session` asked for.
 pub struct Login<'a> {
     /// Whose session it is to be.
-    pub user_id: &'a str,
+    pub user_id: &'a UserId,
     /// The device: any JSON object, and its hash.
     pub device: Option<JsonText>,
     /// The hash of the device; None for an empty one.
@@ -79,7 +80,7 @@ pub fn open(login: Login<'_>, now: UnixMicros) -> Result<Pair> {
         &[
             text(session_id.as_str()),
             text(issuer.rules.issuer.as_str()),
-            text(subject.user_id),
+            text(subject.user_id.as_str()),
             (pg_sys::INT8OID, subject.session_version.map(SessionVersion::get).into_datum()),
             (pg_sys::BYTEAOID, refresh_token.family_hash().as_slice().into_datum()),
             (pg_sys::JSONBOID, RefreshTokens::first(refresh_token.hash()).to_json().into_datum()),

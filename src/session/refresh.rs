@@ -16,8 +16,8 @@ use crate::trust;
 /// Why a session ends whose refresh token came back.
 const THEFT: &str = "refresh_reuse";
 
-/// The next pair, or why there is none. The session's row stays locked until the transaction ends, so that of everything that
-/// happens to a session one comes after another.
+/// The next pair, or why there is none. The session's row stays locked until the transaction ends, so that whatever happens to a
+/// session happens one after another.
 pub fn refresh(
     text: &str,
     device: Option<JsonText>,

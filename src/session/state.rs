@@ -4,6 +4,7 @@ use jose::{Refusal, SessionVersion, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::attach::UserId;
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::JsonText;
@@ -21,8 +22,8 @@ pub struct Session {
     pub id: String,
     /// The issuer of its access tokens.
     pub issuer: String,
-    /// As the id column prints it.
-    pub user_id: String,
+    /// Whose it is.
+    pub user_id: UserId,
     /// The user's version when it was opened.
     pub version: Option<SessionVersion>,
     /// The tokens that give another pair.
@@ -54,7 +55,7 @@ impl Session {
         Self {
             id: row.required(1),
             issuer: row.required(2),
-            user_id: row.required(3),
+            user_id: UserId::new(row.required::<String>(3)),
             version: row.get(4).map(SessionVersion::new),
             tokens: RefreshTokens::parse(&row.required::<JsonText>(5).0),
             device_hash: row.get(6),

@@ -7,10 +7,11 @@ use pgrx::prelude::*;
 use super::issue::{self, Request};
 use super::refresh::refresh;
 use super::report::{Report, report};
-use super::revocation;
+use super::revocation::Revocation;
 use super::session;
 use super::verified_cache;
 use super::verify::{Signed, parse, verify_signature};
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
@@ -68,7 +69,7 @@ fn check_jwt(token: Option<&str>, device: Option<JsonText>) -> OneRow {
         Ok(OneRow::default()
             .with(c"valid", report.reason.is_none())
             .with(c"reason", report.reason.map(Refusal::code))
-            .with(c"user_id", report.user_id)
+            .with(c"user_id", report.user_id.map(UserId::into_string))
             .with(c"session_version", version(report.session_version))
             .with(
                 c"current_session_version",
@@ -106,13 +107,14 @@ fn revoke_jwt(token: Option<&str>, reason: Option<&str>) -> bool {
             return Ok(false);
         };
         let user_id = session::reported_user(issuer, claims.user.as_deref());
-        Ok(revocation::revoke_and_tell(
+        let revocation = Revocation {
             issuer,
-            &claims,
-            user_id.as_deref().unwrap_or_default(),
+            claims: &claims,
             jti,
-            reason.unwrap_or("logout"),
-        ))
+            user_id: user_id.as_ref(),
+            reason: reason.unwrap_or("logout"),
+        };
+        Ok(revocation.write_and_tell())
     })
 }
 
@@ -128,7 +130,7 @@ fn issue_jwt(
     sql(|| {
         let claims = claims.unwrap_or_else(|| JsonText("{}".to_owned()));
         let request = Request {
-            user_id: user_id.ok_or(Refusal::UnknownUser)?,
+            user_id: &UserId::new(user_id.ok_or(Refusal::UnknownUser)?),
             session_version: session_version.map(SessionVersion::new),
             ttl: ttl.as_ref().map(clock::micros).transpose()?,
             device_hash: device_hash(device.as_ref())?,

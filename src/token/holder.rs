@@ -4,11 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attach::UserId;
+
 /// A user, and by which link of an account at a provider, if by any.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// As the id column prints it, where a users row was read. None for nobody.
-    pub user_id: Option<String>,
+    /// None for nobody.
+    pub user_id: Option<UserId>,
     /// See [`super::session::link`]. Without white space.
     pub link: Option<String>,
 }
@@ -18,7 +20,7 @@ impl Holder {
     pub fn to_text(&self) -> String {
         let link = self.link.as_deref().unwrap_or("-");
         match &self.user_id {
-            Some(user_id) => format!("{link} {user_id}"),
+            Some(user_id) => format!("{link} {}", user_id.as_str()),
             None => link.to_owned(),
         }
     }
@@ -26,7 +28,7 @@ impl Holder {
     /// From what was carried.
     pub fn from_text(text: &str) -> Self {
         let (link, user_id) = match text.split_once(' ') {
-            Some((link, user_id)) => (link, Some(user_id.to_owned())),
+            Some((link, user_id)) => (link, Some(UserId::new(user_id))),
             None => (text, None),
         };
         Self {

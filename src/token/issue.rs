@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::session;
 use crate::accounts;
+use crate::attach::UserId;
 use crate::error::{Error, Result, quoted};
 use crate::settings;
 use crate::statistics::{self, Count};
@@ -13,7 +14,7 @@ use crate::trust::{self, ActiveKey, Issuer, UserKey};
 /// What the caller of `issue_jwt` asked for.
 pub struct Request<'a> {
     /// Whose token it is.
-    pub user_id: &'a str,
+    pub user_id: &'a UserId,
     /// The version, where the caller has it.
     pub session_version: Option<SessionVersion>,
     /// Lifetime in microseconds; None is the issuer's `token_ttl`.
@@ -128,22 +129,23 @@ fn signed(key: &ActiveKey, typ: &str, payload: &str) -> Result<String> {
 
 /// Whose a token is to be.
 pub struct Subject {
-    /// As the id column prints it, where its row was read.
-    pub user_id: String,
+    /// The user.
+    pub user_id: UserId,
     /// What the token says in the user claim.
     user_claim: String,
     /// None where sessions have none.
     pub session_version: Option<SessionVersion>,
 }
 
-/// With a version given the users table is not read, unless the token says something else than the id; without, it is.
+/// The user and version of a token that is to be issued. The users table is not read where the user claim is the id and the version
+/// is given or not checked.
 pub fn subject(
     issuer: &Issuer,
-    user_id: &str,
+    user_id: &UserId,
     session_version: Option<SessionVersion>,
 ) -> Result<Subject> {
     refuse_foreign(issuer)?;
-    if user_id.is_empty() {
+    if user_id.as_str().is_empty() {
         return Err(Refusal::UnknownUser.into());
     }
     if session_version.is_some_and(|version| version.get() < 0) {
@@ -155,8 +157,8 @@ pub fn subject(
     let has_none = issuer.rules.session_check == SessionCheck::None;
     if says_id && (session_version.is_some() || has_none) {
         return Ok(Subject {
-            user_id: user_id.to_owned(),
-            user_claim: user_id.to_owned(),
+            user_id: user_id.clone(),
+            user_claim: user_id.as_str().to_owned(),
             session_version,
         });
     }
@@ -276,8 +278,8 @@ fn put(claims: &mut Map<String, Value>, path: &ClaimPath, value: Value) -> Resul
 /// The last second of year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Whole seconds, as other libraries write them; but in the second of a kill switch the fraction too, so
-/// that the token of a user who logs in again right after it is not older than it.
+/// Whole seconds, as other libraries write them. Only in the second of a kill switch the fraction is written, too: the token of a
+/// user who logs in right after the switch must not be older than it.
 fn issued_at(rules: &Rules, now: UnixMicros) -> Value {
     let seconds = now.0.div_euclid(SECOND);
     match rules.not_before {

@@ -4,6 +4,7 @@ use jose::{Claims, Refusal, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use crate::attach::UserId;
 use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::local::process_local;
@@ -23,7 +24,7 @@ process_local! {
 /// What a session's row says.
 struct Login {
     issuer: String,
-    user_id: String,
+    user_id: UserId,
     expires_at: UnixMicros,
     ended: bool,
 }
@@ -35,7 +36,7 @@ struct Login {
 pub fn refuse_ended(
     issuer: &Issuer,
     claims: &Claims<'_>,
-    user_id: &str,
+    user_id: &UserId,
     now: UnixMicros,
 ) -> Result<Option<UnixMicros>> {
     if !issuer.opens_sessions {
@@ -46,7 +47,7 @@ pub fn refuse_ended(
     };
     let login = find(issuer, session_id).ok_or(Refusal::SessionEnded)?;
     if login.issuer != issuer.rules.issuer
-        || login.user_id != user_id
+        || login.user_id != *user_id
         || login.ended
         || login.expires_at <= now
     {
@@ -58,25 +59,23 @@ pub fn refuse_ended(
 fn find(issuer: &Issuer, session_id: &str) -> Option<Login> {
     let id = session_id.into_datum();
     let looked = match (&issuer.sessions, id) {
-        (Some(probe), Some(id)) => probe.look(&[id], trust::still_holds, |row| {
-            Some(Login {
-                issuer: row.get(0)?,
-                user_id: row.get(1)?,
-                expires_at: time(row.get(2)?),
-                ended: row.get::<TimestampWithTimeZone>(3).is_some(),
-            })
+        (Some(probe), Some(id)) => probe.look(&[id], trust::still_holds, |row| Login {
+            issuer: row.required(0),
+            user_id: UserId::new(row.required::<String>(1)),
+            expires_at: time(row.required(2)),
+            ended: row.get::<TimestampWithTimeZone>(3).is_some(),
         }),
         _ => Looked::Changed,
     };
     match looked {
-        Looked::Row(login) => login,
+        Looked::Row(login) => Some(login),
         Looked::Nothing => None,
         Looked::Changed => {
             let _acting = ActingAs::reader(catalog::extension_owner());
             let found = FIND.with(|find| {
                 find.run(Sees::Latest, &[id], 1, |row| Login {
                     issuer: row.required(1),
-                    user_id: row.required(2),
+                    user_id: UserId::new(row.required::<String>(2)),
                     expires_at: time(row.required(3)),
                     ended: row.get::<TimestampWithTimeZone>(4).is_some(),
                 })

@@ -3,7 +3,7 @@
 use jose::{Purpose, Refusal, UnixMicros};
 
 use super::issue::{self, Request};
-use super::revocation;
+use super::revocation::Revocation;
 use super::verify::{Signed, verify_signature};
 use crate::error::{Error, Result};
 
@@ -38,10 +38,7 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     }
     let set = issue::set_by_us(rules);
     let others = jose::without_members(token.payload_json(), &set).ok_or(Refusal::Malformed)?;
-    let user_id = session
-        .user_id
-        .as_deref()
-        .or(claims.user.as_deref())
+    let user_id = (session.user_id.as_ref())
         .ok_or_else(|| Refusal::MissingClaim.of(rules.user_claim.as_str()))?;
     let fresh = issue::issue(
         &Request {
@@ -57,7 +54,14 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
         },
         now,
     )?;
-    if revocation::revoke_and_tell(issuer, &claims, user_id, jti, REASON) {
+    let old = Revocation {
+        issuer,
+        claims: &claims,
+        jti,
+        user_id: Some(user_id),
+        reason: REASON,
+    };
+    if old.write_and_tell() {
         Ok(fresh)
     } else {
         Err(Refusal::Revoked.into())

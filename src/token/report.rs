@@ -8,6 +8,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use super::session;
 use super::verify::{Signed, verify_signature};
 use crate::accounts;
+use crate::attach::UserId;
 use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::json::JsonText;
@@ -17,7 +18,7 @@ use crate::staleness;
 #[derive(Default)]
 pub struct Report {
     pub reason: Option<Refusal>,
-    pub user_id: Option<String>,
+    pub user_id: Option<UserId>,
     pub session_version: Option<SessionVersion>,
     pub current_session_version: Option<SessionVersion>,
     pub issued_at: Option<TimestampWithTimeZone>,
@@ -72,14 +73,14 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
         });
     match outcome {
         Ok(session) => {
-            report.user_id = session.user_id.or(claimed.map(Cow::into_owned));
+            report.user_id = session.user_id;
             report.current_session_version = session.current_version;
         }
         Err(Error::Refused(refused)) => {
             report.reason = Some(refused.reason);
             report.user_id = session::refused_user(issuer, claimed.as_deref(), refused.reason);
             report.current_session_version =
-                current_version(refused.reason, report.user_id.as_deref())?;
+                current_version(refused.reason, report.user_id.as_ref())?;
         }
         Err(error) => return Err(error),
     }
@@ -87,7 +88,7 @@ fn said(signed: &Signed<'_>, device_hash: Option<&str>, now: UnixMicros) -> Resu
 }
 
 /// A cache that holds an older version deletes its entry at once when it is told the current one.
-fn current_version(refusal: Refusal, user_id: Option<&str>) -> Result<Option<SessionVersion>> {
+fn current_version(refusal: Refusal, user_id: Option<&UserId>) -> Result<Option<SessionVersion>> {
     match (refusal, user_id) {
         (Refusal::SessionVersionMismatch | Refusal::InactiveUser, Some(user_id)) => {
             Ok(accounts::current()

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jose::{Claims, EVENT_LIFETIME, Fingerprint, Refusal, UnixMicros};
 use pgrx::prelude::*;
 
+use crate::attach::UserId;
 use crate::error::Result;
 use crate::invalidation::{self, Event};
 use crate::pg::acting::ActingAs;
@@ -95,84 +96,108 @@ fn is_noted(issuer: &Issuer, name: &str, id: &str) -> bool {
 /// Notes that the issuer has ended the session of this `sid`; false when that was noted before. Nothing says how long the issuer's
 /// tokens last: the note stays as long as its keys do (see `operations/prune.rs`).
 pub fn end_session(issuer: &Issuer, iss: &str, sid: &str, reason: &str) -> bool {
-    let name = trust::ended_sessions_of(&issuer.rules.issuer);
-    note(&name, &own_id(issuer, Some(iss), sid), "", reason, None)
+    Note {
+        issuer: &trust::ended_sessions_of(&issuer.rules.issuer),
+        id: &own_id(issuer, Some(iss), sid),
+        user_id: None,
+        reason,
+        until: None,
+    }
+    .write()
 }
 
 /// Notes that an event was received; false when it was before. Kept until it would be too old, whatever the leeway is by then.
 pub fn take_event(issuer: &Issuer, iss: &str, jti: &str, now: UnixMicros, event: &str) -> bool {
-    let name = format!("auth_ext:event {}", issuer.rules.issuer);
     let until = now.0.saturating_add(EVENT_LIFETIME.saturating_mul(3));
-    note(
-        &name,
-        &own_id(issuer, Some(iss), jti),
-        "",
-        event,
-        Some(UnixMicros(until)),
-    )
-}
-
-/// Revokes a token, reported as that user's, until it could neither be verified nor refreshed. False when it was revoked before: of
-/// concurrent callers exactly one gets true.
-pub fn revoke(
-    issuer: &Issuer,
-    claims: &Claims<'_>,
-    user_id: &str,
-    jti: &str,
-    reason: &str,
-) -> bool {
-    let last = claims
-        .expires_at
-        .0
-        .saturating_add(issuer.rules.leeway_micros)
-        .saturating_add(issuer.refresh_grace);
-    // A second more, as a token may be refreshed up to and including that moment.
-    note(
-        claims.issuer_name(&issuer.rules),
-        jti,
-        user_id,
-        reason,
-        Some(UnixMicros(last.saturating_add(1_000_000))),
-    )
-}
-
-/// Adds a row to `auth.revoked_tokens`, to be kept until that moment, or without an end. False when it was there: of concurrent callers exactly one gets true.
-fn note(issuer: &str, id: &str, user_id: &str, reason: &str, until: Option<UnixMicros>) -> bool {
-    let added = query(
-        Sees::Transaction,
-        "INSERT INTO auth.revoked_tokens (issuer, jti, user_id, reason, keep_until)
-         VALUES ($1, $2, $3, $4, coalesce($5, 'infinity'))
-         ON CONFLICT DO NOTHING RETURNING true",
-        &[
-            text(issuer),
-            text(key(id).as_ref()),
-            text(user_id),
-            text(reason),
-            (
-                pg_sys::TIMESTAMPTZOID,
-                until.and_then(clock::to_timestamptz).into_datum(),
-            ),
-        ],
-        |_| (),
-    );
-    !added.is_empty()
-}
-
-/// The same, and tells the listeners.
-pub fn revoke_and_tell(
-    issuer: &Issuer,
-    claims: &Claims<'_>,
-    user_id: &str,
-    jti: &str,
-    reason: &str,
-) -> bool {
-    let revoked = revoke(issuer, claims, user_id, jti, reason);
-    if revoked {
-        invalidation::record(Event::Token {
-            jti: jti.to_owned(),
-            user_id: user_id.to_owned(),
-            exp: claims.expires_at.0.div_euclid(1_000_000),
-        });
+    Note {
+        issuer: &format!("auth_ext:event {}", issuer.rules.issuer),
+        id: &own_id(issuer, Some(iss), jti),
+        user_id: None,
+        reason: event,
+        until: Some(UnixMicros(until)),
     }
-    revoked
+    .write()
+}
+
+/// A single token that is to end before its time.
+pub struct Revocation<'a> {
+    /// The issuer that signed it.
+    pub issuer: &'a Issuer,
+    /// Its claims.
+    pub claims: &'a Claims<'a>,
+    /// Its `jti`.
+    pub jti: &'a str,
+    /// The user who is reported as its holder.
+    pub user_id: Option<&'a UserId>,
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl Revocation<'_> {
+    /// Revokes the token until it could neither be verified nor refreshed. False when it was revoked before: of concurrent callers
+    /// exactly one gets true.
+    pub fn write(&self) -> bool {
+        let rules = &self.issuer.rules;
+        let last = self
+            .claims
+            .expires_at
+            .0
+            .saturating_add(rules.leeway_micros)
+            .saturating_add(self.issuer.refresh_grace);
+        Note {
+            issuer: self.claims.issuer_name(rules),
+            id: self.jti,
+            user_id: self.user_id,
+            reason: self.reason,
+            // A second more, as a token may be refreshed up to and including that moment.
+            until: Some(UnixMicros(last.saturating_add(1_000_000))),
+        }
+        .write()
+    }
+
+    /// The same, and tells the listeners.
+    pub fn write_and_tell(&self) -> bool {
+        let revoked = self.write();
+        if revoked {
+            invalidation::record(Event::Token {
+                jti: self.jti.to_owned(),
+                user_id: self.user_id.cloned(),
+                exp: self.claims.expires_at.0.div_euclid(1_000_000),
+            });
+        }
+        revoked
+    }
+}
+
+/// A row of `auth.revoked_tokens`.
+struct Note<'a> {
+    issuer: &'a str,
+    id: &'a str,
+    /// The column has an empty text for nobody.
+    user_id: Option<&'a UserId>,
+    reason: &'a str,
+    /// None: kept without an end.
+    until: Option<UnixMicros>,
+}
+
+impl Note<'_> {
+    /// Adds the row. False when it was there: of concurrent callers exactly one gets true.
+    fn write(&self) -> bool {
+        let until = self.until.and_then(clock::to_timestamptz);
+        let added = query(
+            Sees::Transaction,
+            "INSERT INTO auth.revoked_tokens (issuer, jti, user_id, reason, keep_until)
+             VALUES ($1, $2, $3, $4, coalesce($5, 'infinity'))
+             ON CONFLICT DO NOTHING RETURNING true",
+            &[
+                text(self.issuer),
+                text(key(self.id).as_ref()),
+                text(self.user_id.map_or("", UserId::as_str)),
+                text(self.reason),
+                (pg_sys::TIMESTAMPTZOID, until.into_datum()),
+            ],
+            |_| (),
+        );
+        !added.is_empty()
+    }
 }

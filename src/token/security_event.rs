@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use super::verify::{Signed, verify_signature};
 use super::{revocation, session};
 use crate::accounts;
+use crate::attach::UserId;
 use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
@@ -17,7 +18,7 @@ struct Received {
     /// Its name.
     event: String,
     /// Whose sessions it is about, if that user is known here.
-    user_id: Option<String>,
+    user_id: Option<UserId>,
     /// Were they ended by it, now?
     done: bool,
 }
@@ -51,7 +52,7 @@ fn receive(text: &str, now: UnixMicros) -> Result<Received> {
             if received.done {
                 invalidation::record(Event::Session {
                     sid: sid.into_owned(),
-                    user_id: String::new(),
+                    user_id: None,
                     reason: Reason::new(&received.event),
                 });
             }
@@ -66,7 +67,7 @@ fn receive_security_event(token: Option<&str>) -> OneRow {
         let received = receive(token.ok_or(Refusal::Malformed)?, clock::now())?;
         Ok(OneRow::default()
             .with(c"event", received.event)
-            .with(c"user_id", received.user_id)
+            .with(c"user_id", received.user_id.map(UserId::into_string))
             .with(c"done", received.done))
     })
 }

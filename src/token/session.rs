@@ -3,14 +3,15 @@
 use jose::{Claims, Refusal, Rules, SessionCheck, SessionVersion, UnixMicros};
 
 use crate::accounts::{self, Account, Users, identities};
+use crate::attach::UserId;
 use crate::error::Result;
 use crate::trust::{Issuer, UserKey};
 
-/// What the users row said.
+/// Whose session it is, and what the users row said.
 #[derive(Default)]
 pub struct Session {
-    /// The user's id, as the id column prints it; None where no row is read.
-    pub user_id: Option<String>,
+    /// The user: whom the row names, or the user claim itself where no row is read. None for nobody.
+    pub user_id: Option<UserId>,
     /// The version now; None where no row is read.
     pub current_version: Option<SessionVersion>,
     /// When the login that the token is of is over by the clock; None where it is of none.
@@ -20,12 +21,15 @@ pub struct Session {
 /// Verifies the session of a token whose claims hold: the user's row, as committed now, still has it. That the token was not
 /// revoked, and that its login is open, is asked by [`super::verify::verify_session`].
 pub fn verify(issuer: &Issuer, claims: &Claims<'_>) -> Result<Session> {
-    if issuer.rules.session_check == SessionCheck::None {
-        return Ok(Session::default());
-    }
     let Some(user) = claims.user.as_deref() else {
         return Ok(Session::default());
     };
+    if issuer.rules.session_check == SessionCheck::None {
+        return Ok(Session {
+            user_id: Some(UserId::new(user)),
+            ..Session::default()
+        });
+    }
     let attached = accounts::current();
     let users = attached.users()?;
     let account = account_of(issuer, users, user)?.ok_or(Refusal::UnknownUser)?;
@@ -41,7 +45,7 @@ pub fn verify(issuer: &Issuer, claims: &Claims<'_>) -> Result<Session> {
 /// The user whom the user claim of the issuer's tokens names.
 fn account_of(issuer: &Issuer, users: &Users, claim: &str) -> Result<Option<Account>> {
     match &issuer.user_key {
-        UserKey::Id => Ok(users.find(claim)),
+        UserKey::Id => Ok(users.find_claimed(claim)),
         UserKey::Column(column) => users.find_by(column, claim),
         UserKey::Provider(provider) => {
             let attached = identities::current();
@@ -53,8 +57,8 @@ fn account_of(issuer: &Issuer, users: &Users, claim: &str) -> Result<Option<Acco
     }
 }
 
-/// The id of the user whom a user claim of the issuer's tokens names now, if there is one and the issuer's tokens are of users here.
-pub fn known_user(issuer: &Issuer, claim: &str) -> Result<Option<String>> {
+/// The user whom a user claim of the issuer's tokens names now, if there is one and the issuer's tokens are of users here.
+pub fn known_user(issuer: &Issuer, claim: &str) -> Result<Option<UserId>> {
     if issuer.rules.session_check == SessionCheck::None {
         return Ok(None);
     }
@@ -63,7 +67,7 @@ pub fn known_user(issuer: &Issuer, claim: &str) -> Result<Option<String>> {
     Ok(account.map(|account| account.id))
 }
 
-/// What tells the link of the token's account to its user, as it is now, from links of before; None where the user claim names no
+/// A name for the present link of the token's account to its user, which no earlier link had. None where the user claim names no
 /// account.
 pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {
     let (UserKey::Provider(provider), Some(claim)) = (&issuer.user_key, &claims.user) else {
@@ -75,8 +79,8 @@ pub fn link(issuer: &Issuer, claims: &Claims<'_>) -> Result<Option<String>> {
     Ok(account.map(|account| identities.link(&account)))
 }
 
-/// Who is reported as the user of a token that is refused: who is not known when it is, is not known a moment later either.
-pub fn refused_user(issuer: &Issuer, claim: Option<&str>, why: Refusal) -> Option<String> {
+/// The user who is reported of a refused token. One who was unknown when the token was refused is not looked up again.
+pub fn refused_user(issuer: &Issuer, claim: Option<&str>, why: Refusal) -> Option<UserId> {
     let says_id = matches!(issuer.user_key, UserKey::Id);
     let known = says_id || why != Refusal::UnknownUser;
     claim
@@ -85,10 +89,10 @@ pub fn refused_user(issuer: &Issuer, claim: Option<&str>, why: Refusal) -> Optio
 }
 
 /// Who is reported as the user of a token, whether or not it holds: where its user claim is no id, the user whom it names now.
-pub fn reported_user(issuer: &Issuer, claim: Option<&str>) -> Option<String> {
+pub fn reported_user(issuer: &Issuer, claim: Option<&str>) -> Option<UserId> {
     let claim = claim?;
     match &issuer.user_key {
-        UserKey::Id => Some(claim.to_owned()),
+        UserKey::Id => Some(UserId::new(claim)),
         UserKey::Column(_) | UserKey::Provider(_) => {
             let attached = accounts::current();
             let found = account_of(issuer, attached.users().ok()?, claim);
@@ -98,13 +102,13 @@ pub fn reported_user(issuer: &Issuer, claim: Option<&str>) -> Option<String> {
 }
 
 /// The user's row, and what the issuer's tokens say in their user claim.
-pub fn named(issuer: &Issuer, users: &Users, user_id: &str) -> Result<(Account, String)> {
+pub fn named(issuer: &Issuer, users: &Users, user_id: &UserId) -> Result<(Account, String)> {
     let unknown = Refusal::UnknownUser;
     match &issuer.user_key {
         UserKey::Id => {
             let account = users.find(user_id).ok_or(unknown)?;
-            let id = account.id.clone();
-            Ok((account, id))
+            let claim = account.id.as_str().to_owned();
+            Ok((account, claim))
         }
         UserKey::Column(column) => {
             let (account, value) = users.find_with(user_id, column)?.ok_or(unknown)?;
@@ -118,7 +122,7 @@ pub fn named(issuer: &Issuer, users: &Users, user_id: &str) -> Result<(Account, 
 /// Refuses a login whose user, as the row is now, has no session any more that began with this version at this moment.
 pub fn verify_login(
     issuer: &Issuer,
-    user_id: &str,
+    user_id: &UserId,
     version: Option<SessionVersion>,
     began_at: UnixMicros,
 ) -> Result<()> {

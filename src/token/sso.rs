@@ -6,8 +6,9 @@ use pgrx::prelude::*;
 
 use super::functions::device_hash;
 use super::issue::{Request, Subject, issue, sign, subject};
-use super::revocation::revoke;
+use super::revocation::Revocation;
 use super::verify::{Signed, verify_signature};
+use crate::attach::UserId;
 use crate::error::{Error, Result, quoted};
 use crate::pg::boundary::sql;
 use crate::pg::clock;
@@ -32,7 +33,8 @@ fn issue_sso_token(user_id: Option<&str>, issuer: Option<&str>) -> String {
     sql(|| {
         let trust = trust::current();
         let issuer = trust.named(issuer)?;
-        let subject = subject(issuer, user_id.ok_or(Refusal::UnknownUser)?, None)?;
+        let user_id = UserId::new(user_id.ok_or(Refusal::UnknownUser)?);
+        let subject = subject(issuer, &user_id, None)?;
         sign(issuer, TYP, &subject, TOKEN_TTL, clock::now())
     })
 }
@@ -51,14 +53,18 @@ fn exchange_sso_token(
         let signed = verify_signature(token.ok_or(Refusal::Malformed)?, now)?;
         let claims = signed.verify_claims(Purpose::Named(TYP), now)?;
         let session = signed.verify_session(&claims, now)?;
-        let user_id = session
-            .user_id
-            .as_deref()
-            .or(claims.user.as_deref())
+        let user_id = (session.user_id.as_ref())
             .ok_or_else(|| Refusal::MissingClaim.of(signed.issuer.rules.user_claim.as_str()))?;
         let jti = (claims.token_id.as_deref()).ok_or_else(|| Refusal::MissingClaim.of("jti"))?;
         let Signed { issuer, .. } = &signed;
-        if !revoke(issuer, &claims, user_id, jti, "sso_exchange") {
+        let taken = Revocation {
+            issuer,
+            claims: &claims,
+            jti,
+            user_id: Some(user_id),
+            reason: "sso_exchange",
+        };
+        if !taken.write() {
             return Err(Refusal::Revoked.into());
         }
         let handoff = jose::random_text()?;
@@ -71,7 +77,7 @@ fn exchange_sso_token(
             &[
                 text(Fingerprint::of(&handoff).as_str()),
                 text(issuer.rules.issuer.as_str()),
-                text(user_id),
+                text(user_id.as_str()),
                 (pg_sys::INT8OID, session.current_version.map(SessionVersion::get).into_datum()),
                 (pg_sys::TIMESTAMPTZOID, clock::to_timestamptz(issued_at).into_datum()),
                 text(target_app),
@@ -89,7 +95,7 @@ fn exchange_sso_token(
 /// What a hand-off stands for.
 struct Handoff {
     issuer: String,
-    user_id: String,
+    user_id: UserId,
     session_version: Option<SessionVersion>,
     issued_at: UnixMicros,
     target_app: String,
@@ -112,7 +118,7 @@ fn complete_sso(handoff: Option<&str>, device: Option<JsonText>) -> OneRow {
         let token = issue(&request, clock::now())?;
         Ok(OneRow::default()
             .with(c"token", token)
-            .with(c"user_id", subject.user_id)
+            .with(c"user_id", subject.user_id.into_string())
             .with(c"target_app", handoff.target_app)
             .with(c"return_url", handoff.return_url))
     })
@@ -129,7 +135,7 @@ fn consume(handoff: &str) -> Result<Handoff> {
         &[text(hash.as_str())],
         |row| Handoff {
             issuer: row.required(1),
-            user_id: row.required(2),
+            user_id: UserId::new(row.required::<String>(2)),
             session_version: row.get(3).map(SessionVersion::new),
             issued_at: clock::from_pg(row.required::<TimestampWithTimeZone>(4).into_inner()),
             target_app: row.required(5),

@@ -1,4 +1,4 @@
-//! What is enough to ask whether a token that was verified still holds, by whoever does not have the token.
+//! What a process that does not have a verified token needs to ask whether the token still holds.
 
 use std::borrow::Cow;
 
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::verified_cache::VerifiedToken;
 use super::{session, verify};
+use crate::attach::UserId;
 use crate::error::Result;
 use crate::trust;
 
@@ -44,10 +45,10 @@ impl Standing {
     }
 
     /// Does it hold now, for the user whose it was: issuer, key, time, cutoff, revocation, the user's row, the login?
-    pub fn verify(&self, user_id: &str, now: UnixMicros) -> Result<()> {
+    pub fn verify(&self, user_id: &UserId, now: UnixMicros) -> Result<()> {
         let trust = trust::current();
         let issuer = trust.issuer(&self.issuer).ok_or(Refusal::WrongIssuer)?;
-        if !issuer.has_live_key(&self.kid, now) {
+        if !issuer.keys.is_live(&self.kid, now) {
             return Err(Refusal::UnknownKey.into());
         }
         let claims = self.claims();
@@ -57,8 +58,7 @@ impl Standing {
         }
         claims.in_time(rules, now)?;
         let session = verify::verify_session(issuer, &claims, now)?;
-        if session.user_id.as_deref().or(claims.user.as_deref()) != Some(user_id)
-            || session::link(issuer, &claims)? != self.link
+        if session.user_id.as_ref() != Some(user_id) || session::link(issuer, &claims)? != self.link
         {
             return Err(Refusal::UnknownUser.into());
         }

@@ -101,7 +101,7 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
         kid: signed.token.kid().clone(),
         key_until: signed.token.key_until(),
         claims,
-        payload: Jsonb::parse(signed.token.payload_json()).ok_or(Refusal::Malformed)?,
+        payload: Jsonb::of_members(&signed.token.members()).ok_or(Refusal::Malformed)?,
         listing: RefCell::default(),
         session: Answer::none(),
         link: Answer::none(),
@@ -120,7 +120,7 @@ impl VerifiedToken {
     pub fn holder(&self, now: UnixMicros) -> Result<Holder> {
         let (link, session) = self.verify_link(now)?;
         Ok(Holder {
-            user_id: self.user_of(&session).map(str::to_owned),
+            user_id: session.user_id.clone(),
             link,
         })
     }
@@ -128,11 +128,7 @@ impl VerifiedToken {
     /// Is it still that holder's, now?
     pub fn is_held_by(&self, holder: &Holder, now: UnixMicros) -> Result<bool> {
         let (link, session) = self.verify_link(now)?;
-        Ok(self.user_of(&session) == holder.user_id.as_deref() && link == holder.link)
-    }
-
-    fn user_of<'a>(&'a self, session: &'a Session) -> Option<&'a str> {
-        session.user_id.as_deref().or(self.claims.user.as_deref())
+        Ok(session.user_id == holder.user_id && link == holder.link)
     }
 
     /// The link comes first: what changes of it meanwhile must be found out later.
@@ -204,7 +200,7 @@ pub fn cache_statistics() -> CacheStatistics {
 }
 
 impl Cache {
-    /// What was verified under other issuers and keys says nothing; nor does anything where nothing is to be kept.
+    /// Forgets what was verified under other issuers and keys; and everything, where nothing is to be kept.
     fn under(&mut self, trust: &Rc<Trust>) -> &mut Self {
         let off = settings::verified_cache_size() == 0;
         if off

@@ -35,11 +35,11 @@ pub fn verify_signature(text: &str, now: UnixMicros) -> Result<Signed<'_>> {
         return Err(Error::NO_ISSUER);
     }
     let issuer = Rc::clone(issuer_of(&token, &trust)?);
-    let token = issuer.verify(token, now)?;
+    let token = issuer.keys.verify(token, now)?;
     Ok(Signed { token, issuer })
 }
 
-/// The issuer of a token: of one without `iss` the issuer that has no name, of which no `iss` is.
+/// The issuer of a token. A token without `iss` is of the issuer whose name is empty; an `iss` never names that one.
 fn issuer_of<'t>(token: &Token<'_>, trust: &'t Trust) -> Result<&'t Rc<Issuer>> {
     match token.issuer() {
         Err(missing) if missing.reason == Refusal::MissingClaim => {
@@ -76,7 +76,7 @@ pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> 
     revocation::refuse_ended_session(issuer, claims)?;
     let mut session = session::verify(issuer, claims)?;
     // Nobody has no sessions.
-    if let Some(user_id) = session.user_id.as_deref().or(claims.user.as_deref()) {
+    if let Some(user_id) = &session.user_id {
         session.until = login::refuse_ended(issuer, claims, user_id, now)?;
     }
     Ok(session)

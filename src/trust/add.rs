@@ -1,7 +1,5 @@
 //! New keys in `auth.signing_key_store`, and secrets that come back to theirs.
 
-use std::collections::HashSet;
-
 use jose::{KeyMaterial, Kid, Secret, UnixMicros};
 use pgrx::prelude::*;
 
@@ -235,9 +233,7 @@ fn there(issuer: &str, kid: &Kid, material: &KeyMaterial) -> There {
 
 /// A private half belongs to its public one; the secret of HMAC has to be compared.
 fn has_that_secret(issuer: &str, kid: &Kid, material: &KeyMaterial) -> bool {
-    let name = (issuer.to_owned(), kid.clone());
-    let here = secrets::read(&HashSet::from([name.clone()]));
-    match (here.get(&name), &material.secret) {
+    match (secrets::of(issuer, kid), &material.secret) {
         (Some(here), Some(secret)) => material.public_jwk.is_some() || here.is(secret),
         _ => false,
     }

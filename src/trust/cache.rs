@@ -4,15 +4,13 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use jose::{
-    ClaimPath, KeySet, Kid, RequiredClaims, Rules, SessionCheck, Token, TokenTypes, UnixMicros,
-    Verified,
-};
+use jose::{ClaimPath, RequiredClaims, Rules, SessionCheck, Token, TokenTypes};
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 
+use super::keys::Keys;
 use super::restored::Restored;
-use super::stored::{ActiveKey, HeldKey, IssuerKeys, read_active_key, read_keys};
+use super::stored::{ActiveKey, read_active_key};
 use crate::error::{Error, Result, quoted};
 use crate::pg::json::JsonText;
 use crate::pg::local::process_local;
@@ -55,9 +53,8 @@ pub struct Issuer {
     pub revocations: Option<Rc<Probe>>,
     /// Has it ended a session by its `sid`? If not, none is looked up.
     pub ends_sessions: bool,
-    /// The keys that verify its tokens. See [`Issuer::verify`].
-    pub keys: KeySet,
-    held: Vec<HeldKey>,
+    /// The keys that verify its tokens.
+    pub keys: Keys,
     active: OnceCell<Option<Rc<ActiveKey>>>,
 }
 
@@ -90,6 +87,11 @@ pub fn current() -> Rc<Trust> {
         ]
     };
     KEPT.with(|kept| kept.current(tables, |_| Trust::read()))
+}
+
+/// To be called before more is read into what [`current`] gave.
+pub fn reads_more() {
+    KEPT.with(Watched::reads_more);
 }
 
 /// Is what [`current`] gave last still so, by the messages that were read since?
@@ -167,7 +169,7 @@ impl Trust {
             })
             .into_iter()
             .collect();
-        let mut keys = read_keys(&Restored::read([&revoking, &opening]));
+        let restored = Rc::new(Restored::read([&revoking, &opening]));
         let table = catalog::auth_relation(c"sessions");
         let sessions = (!opening.is_empty())
             .then(|| {
@@ -185,7 +187,9 @@ impl Trust {
             })
             .flatten()
             .map(Rc::new);
-        let rows = scan::rows(catalog::auth_relation(c"issuers"), read_issuer);
+        let rows = scan::rows(catalog::auth_relation(c"issuers"), |row| {
+            read_issuer(row, &restored)
+        });
         for (mut issuer, is_default) in rows.into_iter().flatten() {
             let name = issuer.rules.issuer.clone();
             issuer.revokes = match &issuer.rules.template {
@@ -194,9 +198,6 @@ impl Trust {
             };
             issuer.ends_sessions = revoking.contains(&ended_sessions_of(&name));
             issuer.revocations.clone_from(&revocations);
-            let IssuerKeys { usable, held } = keys.remove(&name).unwrap_or_default();
-            issuer.keys = KeySet::new(usable);
-            issuer.held = held;
             issuer.opens_sessions = opening.contains(&name);
             issuer.sessions.clone_from(&sessions);
             trust.any_issued_at |= issuer.rules.session_check == SessionCheck::IssuedAt;
@@ -214,28 +215,6 @@ impl Trust {
 }
 
 impl Issuer {
-    /// The token, if one of the issuer's keys has signed it. 55000 where that cannot be told, since a restore has left out what
-    /// the key needs.
-    pub fn verify<'t>(&self, token: Token<'t>, now: UnixMicros) -> Result<Verified<'t>> {
-        if self.held.is_empty() {
-            return Ok(self.keys.verify(token, now)?);
-        }
-        let kid = token.kid().cloned();
-        let algorithm = token.algorithm()?;
-        self.keys.verify(token, now).map_err(|refusal| {
-            self.held
-                .iter()
-                .find_map(|held| held.may_have_signed(kid.as_ref(), algorithm))
-                .unwrap_or(refusal.into())
-        })
-    }
-
-    /// Does a key of that id verify now?
-    pub fn has_live_key(&self, kid: &Kid, now: UnixMicros) -> bool {
-        let mut keys = self.keys.keys().iter();
-        keys.any(|key| key.kid == *kid && key.is_live(now))
-    }
-
     /// The key that signs now; 55000 when there is none.
     pub fn active_key(&self) -> Result<Rc<ActiveKey>> {
         if self.active.get().is_none() {
@@ -251,13 +230,13 @@ impl Issuer {
     }
 }
 
-/// As what `auth.revoked_tokens` names the issuer where the second half of the key is a `sid` that the issuer has ended.
+/// What the column `issuer` of `auth.revoked_tokens` says where the column `jti` is a `sid` that the issuer has ended.
 pub fn ended_sessions_of(issuer: &str) -> String {
     format!("auth_ext:sid {issuer}")
 }
 
 /// A row of `auth.issuers`. None, and so nobody's issuer, where a claim is named as the table's constraints do not allow it.
-fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
+fn read_issuer(row: &Row<'_>, restored: &Rc<Restored>) -> Option<(Issuer, bool)> {
     // The table takes no interval that would be out of range.
     let micros = |column| {
         let interval = row.get::<Interval>(column);
@@ -297,6 +276,7 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
     let provider = row.get(c"identity_provider").map(UserKey::Provider);
     let user_key = column.or(provider).unwrap_or(UserKey::Id);
     let issuer = Issuer {
+        keys: Keys::of(&rules.issuer, restored),
         rules,
         user_key,
         token_ttl: micros(c"token_ttl"),
@@ -308,8 +288,6 @@ fn read_issuer(row: &Row<'_>) -> Option<(Issuer, bool)> {
         revokes: false,
         revocations: None,
         ends_sessions: false,
-        keys: KeySet::default(),
-        held: Vec::new(),
         active: OnceCell::new(),
     };
     Some((issuer, row.required(c"is_default")))

@@ -30,8 +30,8 @@ pub fn sources() -> Vec<Source> {
     )
 }
 
-/// Takes a JWKS that was fetched, as [`store::import_jwks`] does, and notes when. Whoever fetches is trusted with no more than the
-/// keys of providers: an issuer whose tokens are signed here is none.
+/// Takes a JWKS that was fetched, as [`store::import_jwks`] does, and notes when. The fetcher is trusted with the keys of providers
+/// only: an issuer whose tokens are signed here is no provider.
 pub fn refresh_jwks(issuer: &str, jwks: &str) -> Result<Vec<Kid>> {
     // From here to the end of the transaction nobody changes the row or adds a key. What others did before is judged as it is
     // committed, also in an old snapshot.

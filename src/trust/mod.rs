@@ -6,6 +6,7 @@ mod cache;
 mod fetch;
 mod functions;
 mod guard;
+mod keys;
 mod restored;
 mod secrets;
 mod store;

@@ -9,10 +9,11 @@ use std::collections::HashSet;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::cache;
 use crate::pg::probe::{Looked, Probe, ProbedRow};
 use crate::pg::{catalog, scan};
 
-/// How a mark begins, in the tables where it is in one column with what it names; and the issuer of one in `revoked_tokens`.
+/// How a mark begins in tables that have it in one column with what it names. In `revoked_tokens` it is the mark's issuer.
 const MARK: &str = "auth_ext:restored";
 
 /// What is known of the dumps that were loaded.
@@ -74,10 +75,9 @@ impl Restored {
             return false;
         };
         let floor_of_dump = || {
-            let mark = find(history, &[&format!("{MARK} {dump}")], |row| {
-                row.get::<TimestampWithTimeZone>(0)
-            });
-            mark.flatten().map(TimestampWithTimeZone::into_inner)
+            find(history, &[&format!("{MARK} {dump}")], |row| {
+                row.required::<TimestampWithTimeZone>(0).into_inner()
+            })
         };
         find(revoked, &[MARK, dump], |_| ()).is_some()
             && floor_of_dump().is_some_and(|floor| floor <= self.floor)
@@ -94,7 +94,7 @@ fn find<T>(probe: &Probe, keys: &[&str], read: impl FnOnce(&ProbedRow<'_>) -> T)
         .iter()
         .map(|key| key.into_datum())
         .collect::<Option<_>>()?;
-    match probe.look(&keys, || true, read) {
+    match probe.look(&keys, cache::still_holds, read) {
         Looked::Row(value) => Some(value),
         Looked::Nothing | Looked::Changed => None,
     }

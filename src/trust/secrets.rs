@@ -1,15 +1,11 @@
 //! The private halves and HMAC secrets: rows of `auth.signing_secrets`, written and read without a plan.
 
-use std::collections::{HashMap, HashSet};
-
 use jose::{Kid, Secret};
 use pgrx::prelude::*;
 
+use super::stored;
 use crate::pg::plan::{Sees, query, text};
 use crate::pg::{catalog, heap, scan};
-
-/// An issuer's name and a kid.
-pub type KeyName = (String, Kid);
 
 /// Keeps the secret of a key. The issuer's row is locked by the caller.
 pub fn put(issuer: &str, kid: &Kid, secret: &Secret) {
@@ -30,20 +26,12 @@ pub fn put(issuer: &str, kid: &Kid, secret: &Secret) {
     );
 }
 
-/// The secrets of the keys in `wanted`, those that are here.
-pub fn read(wanted: &HashSet<KeyName>) -> HashMap<KeyName, Secret> {
-    if wanted.is_empty() {
-        return HashMap::new();
-    }
-    scan::rows(catalog::auth_relation(c"signing_secrets"), |row| {
-        let kid = Kid::new(row.required::<String>(c"kid"))?;
-        let name = (row.required(c"issuer"), kid);
-        let secret = wanted
-            .contains(&name)
-            .then(|| row.get::<Vec<u8>>(c"secret"))??;
-        Some((name, Secret::new(secret)))
+/// The secret of a key, if it is here.
+pub fn of(issuer: &str, kid: &Kid) -> Option<Secret> {
+    let columns = [("issuer", issuer), ("kid", kid.as_str())];
+    let table = catalog::auth_relation(c"signing_secrets");
+    scan::rows_by(table, &stored::KEY, &columns, |row| {
+        Secret::new(row.required(c"secret"))
     })
-    .into_iter()
-    .flatten()
-    .collect()
+    .pop()
 }

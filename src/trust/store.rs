@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use crate::error::{self, Error, Result, quoted};
 use crate::pg::catalog;
 use crate::pg::plan::{Sees, query, text};
+use crate::pg::row::only;
 
 /// A parameter that is NULL or a bigint.
 fn bigint(value: Option<i64>) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
@@ -223,7 +224,7 @@ fn upsert(issuer: &str, material: &KeyMaterial) -> Result<Option<Kid>> {
 
 /// The public keys of an issuer that verify now, as a JWKS.
 pub fn jwks(issuer: &str) -> String {
-    query(
+    only(query(
         Sees::Latest,
         "SELECT jsonb_build_object('keys', coalesce(
              jsonb_agg(public_jwk ORDER BY created_at, kid), '[]'))::text
@@ -231,7 +232,5 @@ pub fn jwks(issuer: &str) -> String {
          WHERE issuer = $1 AND status <> 'retired' AND public_jwk IS NOT NULL",
         &[text(issuer)],
         |row| row.required::<String>(1),
-    )
-    .pop()
-    .unwrap_or_default()
+    ))
 }

@@ -1,20 +1,20 @@
-//! The rows of `auth.signing_key_store`, and which of them can be used.
+//! The rows of `auth.signing_key_store`, and what can be made of them.
 
-use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use jose::{
-    Algorithm, AlgorithmName, BundledKey, KeyMaterial, Kid, Secret, SigningKey, TrustedKey,
-    UnixMicros,
+    AlgorithmName, BundledKey, KeyMaterial, Kid, Secret, SigningKey, UnixMicros, VerifyingKey,
 };
 use pgrx::datum::TimestampWithTimeZone;
 
-use super::restored::Restored;
-use super::secrets::{self, KeyName};
-use crate::error::{Error, Result, quoted};
+use super::secrets;
+use crate::error::{Error, Result};
 use crate::pg::json::JsonText;
 use crate::pg::row::Row;
 use crate::pg::{catalog, clock, scan};
+
+/// The primary key of `auth.signing_key_store` and of `auth.signing_secrets`.
+pub const KEY: [&str; 2] = ["issuer", "kid"];
 
 /// The key that signs for an issuer.
 pub struct ActiveKey {
@@ -26,100 +26,14 @@ pub struct ActiveKey {
     pub until: Option<UnixMicros>,
 }
 
-/// The keys of one issuer, for verifying.
-#[derive(Default)]
-pub struct IssuerKeys {
-    /// Those that verify.
-    pub usable: Vec<TrustedKey>,
-    /// Those that would, but for what a restore has left out.
-    pub held: Vec<HeldKey>,
-}
-
-/// A key that verifies nothing until the administrator has done something about it.
-pub struct HeldKey {
-    kid: Kid,
-    algorithm: Algorithm,
-    why: Error,
-}
-
-impl HeldKey {
-    /// Why a token that no other key has verified can't be judged, if this key may have signed it.
-    pub fn may_have_signed(&self, kid: Option<&Kid>, algorithm: Algorithm) -> Option<Error> {
-        let named = kid.is_none_or(|kid| *kid == self.kid);
-        (named && algorithm == self.algorithm).then(|| self.why.clone())
-    }
-}
-
-/// The keys that verify, by issuer. A private half stays in its table until something is signed with it.
-pub fn read_keys(restored: &Restored) -> HashMap<String, IssuerKeys> {
-    let now = clock::now();
-    let mut stored = StoredKey::read_all();
-    stored.retain(|key| key.until.is_none_or(|until| now < until));
-    let wanted: HashSet<KeyName> = stored
-        .iter()
-        .filter(|key| key.public_jwk.is_none())
-        .map(StoredKey::name)
-        .collect();
-    let mut found = secrets::read(&wanted);
-    let mut keys: HashMap<String, IssuerKeys> = HashMap::new();
-    for mut key in stored {
-        if key.secret.is_none() {
-            key.secret = found.remove(&key.name());
-        }
-        // A stored key that no longer parses (a restore of tampered data, say) verifies nothing, and
-        // does not keep the others from it.
-        let Ok(algorithm) = AlgorithmName::from_str(&key.alg).map(AlgorithmName::algorithm) else {
-            left_out(&key.issuer);
-            continue;
-        };
-        let issuer = keys.entry(key.issuer.clone()).or_default();
-        let why = if key.public_jwk.is_none() && key.secret.is_none() {
-            Some(Error::NO_SECRET)
-        } else if !restored.is_complete(key.origin.as_deref()) {
-            Some(Error::PARTLY_RESTORED)
-        } else {
-            None
-        };
-        if let Some(why) = why {
-            issuer.held.push(HeldKey {
-                kid: key.kid,
-                algorithm,
-                why,
-            });
-            continue;
-        }
-        match key.material(false).and_then(|key| Ok(key.verifying_key()?)) {
-            Ok(verifying) => issuer.usable.push(TrustedKey {
-                kid: key.kid,
-                key: verifying,
-                until: key.until,
-            }),
-            Err(_) => left_out(&key.issuer),
-        }
-    }
-    keys
-}
-
-fn left_out(issuer: &str) {
-    crate::error::warn(format!(
-        "a key of issuer {} cannot be read and is left out",
-        quoted(issuer)
-    ));
-}
-
 /// The key that signs for an issuer, read with its secret.
 pub fn read_active_key(issuer: &str) -> Result<Option<ActiveKey>> {
-    let active = |key: &StoredKey| key.active && key.issuer == issuer;
-    let Some(mut key) = StoredKey::read_all().into_iter().find(active) else {
+    let active = StoredKey::of(issuer, None, |row| row.required(c"active")).pop();
+    let Some(key) = active else {
         return Ok(None);
     };
-    if key.secret.is_none() {
-        key.secret = secrets::read(&HashSet::from([key.name()])).remove(&key.name());
-    }
-    if key.secret.is_none() {
-        return Err(Error::NO_SECRET);
-    }
-    let signing = key.material(true)?.signing_key()?;
+    let secret = key.secret().ok_or(Error::NO_SECRET)?;
+    let signing = key.material(Some(secret))?.signing_key()?;
     Ok(signing.map(|signing| ActiveKey {
         kid: key.kid,
         key: signing,
@@ -129,21 +43,19 @@ pub fn read_active_key(issuer: &str) -> Result<Option<ActiveKey>> {
 
 /// The keys of an issuer, or of all, that have not ended and whose secrets are here.
 pub fn with_secrets(issuer: Option<&str>) -> Result<Vec<BundledKey>> {
+    let mut stored = match issuer {
+        Some(issuer) => StoredKey::of(issuer, None, |_| true),
+        None => StoredKey::all(),
+    };
     let now = clock::now();
-    let mut stored = StoredKey::read_all();
-    stored.retain(|key| {
-        issuer.is_none_or(|issuer| key.issuer == issuer)
-            && key.until.is_none_or(|until| now < until)
-    });
-    stored.sort_by_cached_key(StoredKey::name);
-    let mut secrets = secrets::read(&stored.iter().map(StoredKey::name).collect());
+    stored.retain(|key| key.is_live(now));
+    stored.sort_by(|one, other| (&one.issuer, &one.kid).cmp(&(&other.issuer, &other.kid)));
     let mut keys = Vec::new();
-    for mut key in stored {
-        let Some(secret) = secrets.remove(&key.name()) else {
+    for key in stored {
+        let Some(secret) = key.secret() else {
             continue;
         };
-        key.secret = Some(secret);
-        let mut material = key.material(true)?;
+        let mut material = key.material(Some(secret))?;
         material.kid = Some(key.kid);
         keys.push(BundledKey {
             issuer: Some(key.issuer),
@@ -155,22 +67,38 @@ pub fn with_secrets(issuer: Option<&str>) -> Result<Vec<BundledKey>> {
 }
 
 /// A row of `auth.signing_key_store`.
-struct StoredKey {
+pub struct StoredKey {
     issuer: String,
-    kid: Kid,
+    /// Its id.
+    pub kid: Kid,
     alg: String,
     public_jwk: Option<String>,
     /// What 0.1.0 kept in the row itself.
     secret: Option<Secret>,
-    active: bool,
-    until: Option<UnixMicros>,
-    origin: Option<String>,
+    /// It verifies while `now` is before this moment.
+    pub until: Option<UnixMicros>,
+    /// The installation in which it was added.
+    pub origin: Option<String>,
 }
 
 impl StoredKey {
-    fn read_all() -> Vec<Self> {
+    /// Those of every issuer.
+    fn all() -> Vec<Self> {
         let rows = scan::rows(catalog::auth_relation(c"signing_key_store"), Self::read);
         rows.into_iter().flatten().collect()
+    }
+
+    /// Those of an issuer, or the one of that kid, whose rows are `wanted`.
+    pub fn of(issuer: &str, kid: Option<&Kid>, wanted: impl Fn(&Row<'_>) -> bool) -> Vec<Self> {
+        let mut columns = vec![("issuer", issuer)];
+        columns.extend(kid.map(|kid| ("kid", kid.as_str())));
+        let table = catalog::auth_relation(c"signing_key_store");
+        scan::rows_by(table, &KEY, &columns, |row| {
+            wanted(row).then(|| Self::read(row)).flatten()
+        })
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// None where the kid is not as the table's constraint wants it.
@@ -180,8 +108,7 @@ impl StoredKey {
             kid: Kid::new(row.required::<String>(c"kid"))?,
             alg: row.required(c"alg"),
             public_jwk: row.get::<JsonText>(c"public_jwk").map(|jwk| jwk.0),
-            secret: row.get::<Vec<u8>>(c"secret").map(Secret::new),
-            active: row.required(c"active"),
+            secret: row.get(c"secret").map(Secret::new),
             until: row
                 .get::<TimestampWithTimeZone>(c"verify_until")
                 .map(|time| clock::from_pg(time.into_inner())),
@@ -189,20 +116,43 @@ impl StoredKey {
         })
     }
 
-    fn name(&self) -> KeyName {
-        (self.issuer.clone(), self.kid.clone())
+    /// Does it verify at that moment?
+    pub fn is_live(&self, now: UnixMicros) -> bool {
+        self.until.is_none_or(|until| now < until)
     }
 
-    /// Takes out what the key is made of: to verify, the secret is needed of an HMAC key only.
-    fn material(&mut self, to_sign: bool) -> Result<KeyMaterial> {
-        let needed = to_sign || self.public_jwk.is_none();
+    /// The one algorithm that it is for.
+    pub fn algorithm(&self) -> Result<AlgorithmName> {
+        AlgorithmName::from_str(&self.alg)
+            .map_err(|_| Error::Argument("unknown algorithm in auth.signing_key_store".to_owned()))
+    }
+
+    /// The key made ready to verify. A private half stays in its table until something is signed with it; the secret of an
+    /// HMAC key is read: None if it is not here.
+    pub fn verifying_key(&self) -> Result<Option<VerifyingKey>> {
+        let secret = match self.public_jwk {
+            Some(_) => None,
+            None => match self.secret() {
+                None => return Ok(None),
+                secret => secret,
+            },
+        };
+        Ok(Some(self.material(secret)?.verifying_key()?))
+    }
+
+    fn secret(&self) -> Option<Secret> {
+        match &self.secret {
+            Some(secret) => Some(Secret::new(secret.expose().to_vec())),
+            None => secrets::of(&self.issuer, &self.kid),
+        }
+    }
+
+    fn material(&self, secret: Option<Secret>) -> Result<KeyMaterial> {
         Ok(KeyMaterial {
-            algorithm: AlgorithmName::from_str(&self.alg).map_err(|_| {
-                Error::Argument("unknown algorithm in auth.signing_key_store".to_owned())
-            })?,
+            algorithm: self.algorithm()?,
             kid: None,
-            public_jwk: self.public_jwk.take(),
-            secret: self.secret.take().filter(|_| needed),
+            public_jwk: self.public_jwk.clone(),
+            secret,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! API keys: what a new one is, whatever table holds it; whom it belongs to, until when; who hears of its end.
 
 use auth_ext_tests::{
-    App, Ask, Client, Listener, PLAIN, SHAPES, Value, attempt, json, no, refused, shared,
+    App, Ask, Client, Listener, PLAIN, SHAPES, Value, attempt, database_with_key, json, no,
+    refused, shared,
 };
 
 const VERIFY: &str = "SELECT id FROM auth.verify_api_key($1)";
@@ -356,6 +357,21 @@ fn deactivation_activation_revocation_deletion_and_a_new_version_are_told_by_fin
     assert!(!a.one::<bool>("SELECT auth.revoke_api_key($1)", &[&keys.id]));
     assert_eq!(verdict(&mut a, &keys.key), "inactive_api_key");
     assert_eq!(listener.events().len(), 1);
+}
+
+#[test]
+fn a_key_without_an_owner_is_nobodys_also_where_a_users_id_is_empty() {
+    let db = database_with_key(shared(), "ownerless");
+    let mut a = shared().connect(&db);
+    a.run(
+        "CREATE TABLE users (id text PRIMARY KEY); INSERT INTO users VALUES ('');
+         SELECT auth.attach_users('users');
+         CREATE TABLE keys (id text PRIMARY KEY, user_id text); SELECT auth.attach_api_keys('keys')",
+    );
+    let made = create(&mut a, "'', 'x'");
+    assert_eq!(verdict(&mut a, &made.key), "valid");
+    a.run("UPDATE keys SET user_id = NULL");
+    assert_eq!(verdict(&mut a, &made.key), "unknown_user");
 }
 
 #[test]

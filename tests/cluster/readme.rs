@@ -1,9 +1,11 @@
 //! What README.md and the pages of docs/ show works.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use auth_ext_tests::{Ask, Client, Cluster, Shown, readme_blocks, readme_code, refused};
+use auth_ext_tests::{App, Ask, Client, Cluster, Shown, readme_blocks, readme_code, refused};
+use jose::Refusal;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -169,6 +171,75 @@ fn all_code_of_the_docs_is_that_of_a_file() {
             before = line;
         }
     }
+}
+
+/// `key: value` of the lines of a block, and of what is indented below `key: |`.
+fn yaml(block: &str) -> BTreeMap<String, String> {
+    let mut values: BTreeMap<String, String> = BTreeMap::new();
+    let mut last = String::new();
+    for line in block.lines() {
+        match line.split_once(": ") {
+            Some((key, value)) if !line.starts_with(' ') => {
+                key.clone_into(&mut last);
+                values.insert(last.clone(), value.trim_start_matches('|').to_owned());
+            }
+            _ => {
+                let value = values.get_mut(&last).expect("a key above");
+                value.push('\n');
+                value.push_str(line);
+            }
+        }
+    }
+    values
+}
+
+#[test]
+fn the_queries_for_prometheus_give_the_columns_that_they_name() {
+    let cluster = Cluster::with_config("prometheus", &[("shared_preload_libraries", "auth_ext")]);
+    let app = App::new(&cluster, "prometheus");
+    let mut client = app.connect();
+    let token = client.issue("41");
+    assert_eq!(client.verdict(&token), "valid");
+    client.run("CREATE ROLE prometheus IN ROLE pg_monitor; SET ROLE prometheus");
+    let page = fs::read_to_string(root().join("docs/operating.md")).expect("the page");
+    let mut metrics = Vec::new();
+    for block in page.split("```yaml\n").skip(1) {
+        let block = yaml(block.split("\n```").next().expect("its end"));
+        let rows = client.rows(&block["query"], &[]);
+        let columns: Vec<_> = rows[0]
+            .columns()
+            .iter()
+            .map(|column| column.name())
+            .collect();
+        let named = format!("{}, {}", block["key_labels"], block["values"]).replace(['[', ']'], "");
+        assert_eq!(columns.join(", "), named);
+        metrics.push(block["metric_name"].clone());
+        if block["type"] == "gauge" {
+            let intact: f64 = client.one(
+                &format!(
+                    "SELECT value FROM ({}) AS m WHERE name = 'users_table_intact'",
+                    block["query"]
+                ),
+                &[],
+            );
+            assert!((intact - 1.0).abs() < f64::EPSILON);
+        }
+    }
+    assert_eq!(metrics, ["auth_ext_total", "auth_ext_health"]);
+}
+
+#[test]
+fn the_runbook_says_of_every_reason_code_what_to_do() {
+    let page = fs::read_to_string(root().join("docs/runbook.md")).expect("the page");
+    let (_, table) = page
+        .split_once("## Every reason code")
+        .expect("the heading");
+    let codes: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let known: Vec<_> = Refusal::ALL.iter().map(|reason| reason.code()).collect();
+    assert_eq!(codes, known);
 }
 
 /// The text of every Rust file below `folder`.

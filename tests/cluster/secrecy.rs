@@ -100,13 +100,7 @@ fn no_message_and_no_log_line_holds_a_token_or_a_secret() {
         .environment("RUST_BACKTRACE", "1")
         .start();
     let app = App::new(&cluster, "log");
-    let mut a = app.connect();
-    a.rows(
-        "SELECT auth.import_signing_key($1, 'HS256', kid => 'taken')",
-        &[&SECRET],
-    );
-    let token = a.issue("41");
-    a.bump("41");
+    let (mut a, token) = with_ended_token(&app);
     a.run("SELECT 1/1");
     refused(
         a.batch_execute("SELECT 'the log is written' FROM nowhere"),
@@ -149,9 +143,8 @@ impl DbErrorWithoutContext<'_> {
     }
 }
 
-#[test]
-fn no_context_that_a_client_is_sent_holds_a_token() {
-    let app = App::new(shared(), "context");
+/// A connection of an application in which a key is called `taken`, and a token of a user whose sessions were ended.
+fn with_ended_token(app: &App<'_>) -> (Client, String) {
     let mut a = app.connect();
     a.rows(
         "SELECT auth.import_signing_key($1, 'HS256', kid => 'taken')",
@@ -159,6 +152,13 @@ fn no_context_that_a_client_is_sent_holds_a_token() {
     );
     let token = a.issue("41");
     a.bump("41");
+    (a, token)
+}
+
+#[test]
+fn no_context_that_a_client_is_sent_holds_a_token() {
+    let app = App::new(shared(), "context");
+    let (mut a, token) = with_ended_token(&app);
     let payload = token.split('.').nth(1).unwrap();
     for error in provoke(&mut a, &token) {
         assert!(

@@ -2,28 +2,33 @@
 
 use auth_ext_tests::{App, Ask, Client, Mint, attempt, json, no, second, shared};
 
-const SWAP_USERS: &str = "
-    BEGIN;
-    CREATE TABLE users_new (LIKE users INCLUDING ALL);
-    INSERT INTO users_new TABLE users;
-    SELECT auth.detach_users();
-    ALTER TABLE users RENAME TO users_old;
-    ALTER TABLE users_new RENAME TO users;
-    SELECT auth.attach_users('users', bump_on => '{email}')";
-
 const KEYS: &str = "
     CREATE TABLE keys (id text PRIMARY KEY, user_id bigint NOT NULL, key_fingerprint text UNIQUE,
         is_active boolean NOT NULL DEFAULT true, last_used_at timestamptz);
     SELECT auth.attach_api_keys('keys')";
 
-const SWAP_KEYS: &str = "
-    BEGIN;
-    CREATE TABLE keys_new (LIKE keys INCLUDING ALL);
-    INSERT INTO keys_new TABLE keys;
-    SELECT auth.detach_api_keys();
-    ALTER TABLE keys RENAME TO keys_old;
-    ALTER TABLE keys_new RENAME TO keys;
-    SELECT auth.attach_api_keys('keys')";
+/// Begins to swap a table for a copy of itself.
+fn swap(client: &mut Client, table: &str, detach: &str, attach: &str) {
+    client.run(&format!(
+        "BEGIN;
+         CREATE TABLE {table}_new (LIKE {table} INCLUDING ALL);
+         INSERT INTO {table}_new TABLE {table};
+         SELECT {detach};
+         ALTER TABLE {table} RENAME TO {table}_old;
+         ALTER TABLE {table}_new RENAME TO {table};
+         SELECT {attach}"
+    ));
+}
+
+fn swap_users(client: &mut Client) {
+    let attach = "auth.attach_users('users', bump_on => '{email}')";
+    swap(client, "users", "auth.detach_users()", attach);
+}
+
+fn swap_keys(client: &mut Client) {
+    let attach = "auth.attach_api_keys('keys')";
+    swap(client, "keys", "auth.detach_api_keys()", attach);
+}
 
 fn version(client: &mut Client) -> i64 {
     client.one("SELECT session_version FROM users WHERE id = 41", &[])
@@ -34,7 +39,7 @@ fn a_bump_that_waited_is_one_of_the_table_that_is_there() {
     let app = App::new(shared(), "swap_bump");
     let mut a = app.connect();
     let token = a.issue("41");
-    a.run(SWAP_USERS);
+    swap_users(&mut a);
     let bumped = second(&app, &mut a, "COMMIT", |b| {
         // Not the first in its session: there is a plan.
         b.bump("41")
@@ -43,7 +48,7 @@ fn a_bump_that_waited_is_one_of_the_table_that_is_there() {
     assert_eq!(a.verdict(&token), "session_version_mismatch");
     // Rolled back, it is the old one still.
     a.run("DROP TABLE users_old");
-    a.run(SWAP_USERS);
+    swap_users(&mut a);
     let bumped = second(&app, &mut a, "ROLLBACK", |b| b.bump("41"));
     assert_eq!((bumped, version(&mut a)), (2, 2));
 }
@@ -58,7 +63,7 @@ fn a_verification_that_waited_goes_by_the_table_that_is_there() {
         (&by_column, "DELETE FROM users WHERE id = 42; COMMIT"),
     ] {
         assert_eq!(a.verdict(token), "valid");
-        a.run(SWAP_USERS);
+        swap_users(&mut a);
         let verdict = second(&app, &mut a, end, |b| b.verdict(token));
         assert_ne!(verdict, "valid", "{end}");
         a.run("DROP TABLE users_old");
@@ -81,7 +86,7 @@ fn a_users_column_is_looked_at_where_the_table_is_there() {
     );
     let token: String = a.one("SELECT auth.issue_jwt('41')", &[]);
     assert_eq!(a.verdict(&token), "valid");
-    a.run(SWAP_USERS);
+    swap_users(&mut a);
     let end = "UPDATE users SET ref = 'other' WHERE id = 41; COMMIT";
     assert_eq!(
         second(&app, &mut a, end, |b| b.verdict(&token)),
@@ -102,7 +107,7 @@ fn an_api_key_that_waited_is_one_of_the_table_that_is_there() {
         attempt(&mut a, verify, &[&first]),
         Ok(Some("41".to_owned()))
     );
-    a.run(SWAP_KEYS);
+    swap_keys(&mut a);
     let end = "UPDATE keys SET is_active = false; COMMIT";
     let found = second(&app, &mut a, end, |b| attempt(b, verify, &[&first]));
     assert_eq!(found, no("inactive_api_key"));
@@ -112,7 +117,7 @@ fn an_api_key_that_waited_is_one_of_the_table_that_is_there() {
         "SELECT id FROM keys WHERE key_fingerprint = auth.api_key_fingerprint($1)",
         &[&other],
     );
-    a.run(SWAP_KEYS);
+    swap_keys(&mut a);
     let ended: bool = second(&app, &mut a, "COMMIT", |b| {
         b.one("SELECT auth.revoke_api_key($1)", &[&id])
     });
@@ -121,7 +126,7 @@ fn an_api_key_that_waited_is_one_of_the_table_that_is_there() {
 
     // A new key is made there, or by who asks again.
     a.run("DROP TABLE keys_old");
-    a.run(SWAP_KEYS);
+    swap_keys(&mut a);
     let made = second(&app, &mut a, "COMMIT", |b| attempt(b, make, &[]));
     match made {
         Ok(key) => assert!(attempt(&mut a, verify, &[&key]).is_ok()),

@@ -13,6 +13,7 @@
 mod app;
 mod cluster;
 mod expect;
+mod history;
 mod http;
 mod listener;
 mod mint;
@@ -29,6 +30,7 @@ mod wire;
 pub use app::{App, Ask, ISSUER, PARTITIONED, PLAIN, QUOTED, SHAPES, Shape, database_with_key};
 pub use cluster::{Cluster, Setup, shared};
 pub use expect::{assert_reason, refused};
+pub use history::{assert_alike, history};
 pub use http::{Request, Response};
 pub use listener::Listener;
 pub use mint::{Mint, seconds};

@@ -67,6 +67,13 @@ impl Program {
         outcome
     }
 
+    /// The same where there is nothing to say, either.
+    #[track_caller]
+    pub fn run_in_silence(self) {
+        let outcome = self.run_well();
+        assert!(outcome.said.is_empty(), "{outcome:?}");
+    }
+
     #[track_caller]
     pub fn start(mut self) -> Running {
         let mut child = self

@@ -54,7 +54,16 @@ pub(crate) const CURSOR: &str = "SELECT auth.invalidation_cursor()";
 #[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
 pub(crate) const SINCE: &str = "SELECT event::text, next_cursor FROM auth.invalidations_since($1)";
 
-/// Reads a row of [`CHECK_TOKEN`], for both drivers: their rows have the same methods, and no trait in common. Returns a refusal.
+/// Reads the fields of a struct from the columns of their names, for both drivers: their rows have the same methods, and no trait in
+/// common.
+#[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
+macro_rules! fields {
+    ($row:ident, $struct:ident: $($field:ident)*) => {
+        $struct { $($field: $row.try_get(stringify!($field))?),* }
+    };
+}
+
+/// A row of [`CHECK_TOKEN`]. Returns a refusal.
 #[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
 macro_rules! token_row {
     ($row:expr) => {{
@@ -64,35 +73,19 @@ macro_rules! token_row {
             let reason: Option<&str> = row.try_get("reason")?;
             return Err(Error::of_reason(reason.unwrap_or_default()));
         }
-        TokenRow {
-            user_id: row.try_get("user_id")?,
-            session_version: row.try_get("session_version")?,
-            current_session_version: row.try_get("current_session_version")?,
-            issued_at: row.try_get("issued_at")?,
-            expires_at: row.try_get("expires_at")?,
-            token_id: row.try_get("token_id")?,
-            issuer: row.try_get("issuer")?,
-            kid: row.try_get("kid")?,
-            claims: row.try_get("claims")?,
-            remaining: row.try_get("remaining")?,
-        }
+        fields!(row, TokenRow: user_id session_version current_session_version issued_at expires_at
+            token_id issuer kid claims remaining)
     }};
 }
 
-/// The same of [`VERIFY_API_KEY`].
+/// A row of [`VERIFY_API_KEY`].
 #[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
 macro_rules! api_key_row {
     ($row:expr) => {{
         let row = $row;
-        ApiKeyRow {
-            id: row.try_get("id")?,
-            user_id: row.try_get("user_id")?,
-            session_version: row.try_get("session_version")?,
-            expires_at: row.try_get("expires_at")?,
-            remaining: row.try_get("remaining")?,
-        }
+        fields!(row, ApiKeyRow: id user_id session_version expires_at remaining)
     }};
 }
 
 #[cfg(any(feature = "tokio-postgres", feature = "sqlx"))]
-pub(crate) use {api_key_row, token_row};
+pub(crate) use {api_key_row, fields, token_row};

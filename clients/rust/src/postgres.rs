@@ -16,7 +16,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, Row, Socket, Transaction};
 use crate::api_key::ApiKeyRow;
 use crate::credential::Credential;
 use crate::database::{
-    CHECK_TOKEN, CURSOR, Database, LISTENER, SINCE, VERIFY_API_KEY, api_key_row, token_row,
+    CHECK_TOKEN, CURSOR, Database, LISTENER, SINCE, VERIFY_API_KEY, api_key_row, fields, token_row,
 };
 use crate::error::Error;
 use crate::listener::{Session, Source};

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::api_key::ApiKeyRow;
 use crate::credential::Credential;
 use crate::database::{
-    CHECK_TOKEN, CURSOR, Database, LISTENER, SINCE, VERIFY_API_KEY, api_key_row, token_row,
+    CHECK_TOKEN, CURSOR, Database, LISTENER, SINCE, VERIFY_API_KEY, api_key_row, fields, token_row,
 };
 use crate::error::Error;
 use crate::listener::{Session, Source};

@@ -76,6 +76,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_point_of_p256_and_p384_is_on_its_curve() {
+        let octets = |hex: &str| -> Vec<u8> {
+            let digits: String = hex.split_whitespace().collect();
+            (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect()
+        };
+        // The generators (SEC 2, 2.4.2 and 2.5.1).
+        let p256 = octets(
+            "04 6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296
+                4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",
+        );
+        let p384 = octets(
+            "04 aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7
+                3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f",
+        );
+        for (curve, good) in [(Curve::P256, p256), (Curve::P384, p384)] {
+            assert_eq!(curve.admit(&good), Ok(()));
+            for at in [1, good.len() / 2, good.len() - 1] {
+                let mut off = good.clone();
+                off[at] ^= 1;
+                assert_eq!(curve.admit(&off), Err(KeyError::Point), "octet {at}");
+            }
+            let mut compressed = good[..=good.len() / 2].to_vec();
+            compressed[0] = 3;
+            for bad in [
+                &[][..],
+                &[0],
+                &good[1..],
+                &compressed,
+                &vec![0xff; good.len()],
+            ] {
+                assert_eq!(curve.admit(bad), Err(KeyError::Point));
+            }
+        }
+    }
+
+    #[test]
     fn an_ed25519_key_is_a_canonical_point_of_prime_order() {
         let good = crate::base64url::decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         assert!(admit_ed25519(&good).is_ok());

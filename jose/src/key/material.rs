@@ -80,16 +80,15 @@ impl KeyMaterial {
     }
 
     fn import_asymmetric(text: &str, alg: AlgorithmName, family: Family) -> Result<Self, KeyError> {
-        // A JWK may hold a PEM's first characters: in base64url, or in its kid.
-        let is_jwk = text.trim_start().starts_with('{');
-        if !is_jwk && text.contains(pem::BEGIN) {
+        // A JWK may say what a PEM begins with: in a kid, or in base64url.
+        if !text.trim_start().starts_with('{') {
+            if !text.contains(pem::BEGIN) {
+                return Err(KeyError::Unrecognised);
+            }
             return match pem::read(text, family)? {
                 PemKey::Public(key) => Self::public(alg, None, &key),
                 PemKey::Private(key) => Self::private(alg, None, &key),
             };
-        }
-        if !is_jwk {
-            return Err(KeyError::Unrecognised);
         }
         let jwk = Jwk::parse(text)?;
         if jwk.family() != Some(family) {

@@ -74,23 +74,16 @@ fn attachment(
 
 fn triggers(user: &str, provider: &str, subject: &str) -> Vec<Trigger> {
     const AFTER_ROW: &str = "auth.identities_after_row";
-    let trigger = |name, event, when, function| Trigger {
-        name,
-        event,
-        when,
-        function,
-        bumps: false,
-    };
     let changes: Vec<String> = [user, provider, subject].map(attach::changes).to_vec();
     vec![
-        trigger(
+        Trigger::new(
             "5_updated",
             "AFTER UPDATE",
             Some(changes.join(" OR ")),
             AFTER_ROW,
         ),
-        trigger("7_deleted", "AFTER DELETE", None, AFTER_ROW),
-        trigger(
+        Trigger::new("7_deleted", "AFTER DELETE", None, AFTER_ROW),
+        Trigger::new(
             "8_truncate",
             "AFTER TRUNCATE",
             None,

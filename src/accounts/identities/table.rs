@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::binding::current;
-use crate::attach::{self, Attached, AttachedTable, IdType, successor};
+use crate::attach::{self, Attached, AttachedTable, IdType, UserId, successor};
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::{self, Relation, UniqueIndex};
 use crate::pg::plan::{Sees, TablePlan};
@@ -90,8 +90,8 @@ impl Identities {
         })
     }
 
-    /// The id of the account's user as committed at this moment, as the user column prints it; None for nobody's.
-    pub fn user_of(&self, account: &Account) -> Option<String> {
+    /// The account's user as committed at this moment; None for nobody's.
+    pub fn user_of(&self, account: &Account) -> Option<UserId> {
         let provider = self.provider_type.datum(&account.provider)?;
         let subject = self.subject_type.datum(&account.subject)?;
         let looked = self.probe.as_ref().map(|(probe, subject_first)| {
@@ -101,7 +101,7 @@ impl Identities {
                 [provider, subject]
             };
             probe.look(&keys, attach::still_holds, |row| {
-                self.user_type.print(row, 0)
+                self.user_type.print(row, 0).map(UserId::new)
             })
         });
         match looked {
@@ -119,7 +119,7 @@ impl Identities {
         &self,
         provider: pg_sys::Datum,
         subject: pg_sys::Datum,
-    ) -> Result<Option<String>, Rc<Attached<Self>>> {
+    ) -> Result<Option<UserId>, Rc<Attached<Self>>> {
         let _acting = ActingAs::reader(self.table.owner);
         let types = [self.provider_type, self.subject_type].map(IdType::parameter);
         let plan = self.find.on(&self.table, Sees::Latest, &types, |table| {
@@ -136,7 +136,7 @@ impl Identities {
             return Err(now);
         }
         let mut users = plan.run(Sees::Latest, &[Some(provider), Some(subject)], 0, |row| {
-            row.get::<String>(1)
+            row.get::<String>(1).map(UserId::new)
         });
         Ok(users.pop().flatten().filter(|_| users.is_empty()))
     }

@@ -1,4 +1,4 @@
-//! Whatever way an identities row goes away or changes, its former user is told of, and what was authenticated by it ends.
+//! However an identities row goes away or changes, listeners hear of its former user, and what was authenticated by the row ends.
 
 use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
@@ -7,7 +7,7 @@ use super::binding::current;
 use super::table::{Account, Identities};
 use super::unlinked;
 use crate::accounts;
-use crate::attach::as_it_is;
+use crate::attach::{UserId, as_it_is};
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
 use crate::pg::trigger_row::TriggerRow;
@@ -40,18 +40,19 @@ fn identities_after_row<'a>(
     Ok(as_it_is(trigger))
 }
 
-/// The account of a row and its user's id; None for a row that links nobody.
-fn linked(identities: &Identities, row: &TriggerRow<'_>) -> Option<(Account, String)> {
+/// The account of a row and its user; None for a row that links nobody.
+fn linked(identities: &Identities, row: &TriggerRow<'_>) -> Option<(Account, UserId)> {
     let text = |column: &str| row.text(row.column(column)?);
     let account = Account {
         provider: text(&identities.provider_column)?,
         subject: text(&identities.subject_column)?,
     };
-    Some((account, text(&identities.user_column)?))
+    Some((account, UserId::new(text(&identities.user_column)?)))
 }
 
-/// What a cache that holds tokens of the account must hear; nothing where its user is gone, too, who is told of anyway.
-fn event(user: &str) -> Option<Event> {
+/// What a cache that holds tokens of the account must hear. Nothing where the user is gone, too: the deletion has an event of its
+/// own.
+fn event(user: &UserId) -> Option<Event> {
     match accounts::current().if_any() {
         Ok(users) => users?.find(user).map(|user| Event::User {
             id: user.id,
