@@ -29,11 +29,11 @@ impl KeyMaterial {
     }
 
     fn import_secret(text: &str, alg: AlgorithmName) -> Result<Self, KeyError> {
-        if confusion::is_key(text) {
-            return Err(KeyError::KeyAsSecret);
-        }
         let trimmed = text.trim();
         if !(trimmed.starts_with('{') && trimmed.ends_with('}')) {
+            if confusion::is_key(text) {
+                return Err(KeyError::KeyAsSecret);
+            }
             return Self::symmetric(alg, None, Secret::new(text.as_bytes().to_vec()));
         }
         let jwk = Jwk::parse(text)?;
