@@ -10,10 +10,10 @@ help: ## what there is
 demo: ## a tour on one screen; installs what is missing
 	@tests/demo
 
-bench: ## what the extension costs, three whole runs; writes docs/costs.md and its picture (25 minutes)
+bench: ## what the extension costs, into docs/costs.md (three runs, 25 minutes)
 	@tests/benchmark full
 
-bench-quick: ## the same in under a minute, roughly
+bench-quick: ## the same on the screen, roughly (two minutes)
 	@tests/benchmark quick
 
 test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also there)

@@ -72,7 +72,12 @@ fn write_value(value: Value<'_>, out: &mut String) -> Option<()> {
     } else if value.number().is_some() && value.text().contains(['.', 'e', 'E']) {
         write_double(value.text().parse().ok()?, out);
     } else {
-        out.push_str(value.text());
+        // Python's integers have no negative zero.
+        out.push_str(if value.text() == "-0" {
+            "0"
+        } else {
+            value.text()
+        });
     }
     Some(())
 }
@@ -165,6 +170,7 @@ mod tests {
             ("0.0", "0.0"),
             ("-0.0", "-0.0"),
             ("1.50", "1.5"),
+            ("-0", "0"),
             (
                 "123456789012345678901234567890",
                 "123456789012345678901234567890",

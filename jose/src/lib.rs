@@ -20,6 +20,7 @@
 )]
 
 mod algorithm;
+mod audience;
 mod base64url;
 mod bcrypt;
 mod check;

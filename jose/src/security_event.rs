@@ -1,5 +1,6 @@
 //! What an identity provider tells: logout tokens (OpenID Connect Back-Channel Logout 1.0) and security event tokens (RFC 8417).
 
+use crate::audience;
 use crate::json::{Object, Value};
 use crate::token::is_media_type;
 use crate::verified::Verified;
@@ -154,23 +155,12 @@ impl Verified<'_> {
 
     fn judge_event_audience(&self, rules: &Rules) -> Result<(), Refused> {
         let accepted = rules.event_audience.as_ref().unwrap_or(&rules.audience);
-        let claimed = self.claim("aud", |value| match value.string() {
-            Some(one) => Some(vec![one]),
-            None => value.strings(),
-        })?;
+        let claimed = self.claim("aud", audience::read)?;
         // Where access tokens have no audience, and no other was set, the event could be for anybody.
         if accepted.is_empty() {
             return Err(Refusal::WrongAudience.of("aud"));
         }
-        let claimed = claimed.ok_or_else(|| Refusal::MissingClaim.of("aud"))?;
-        let is_ours = claimed
-            .iter()
-            .any(|claim| accepted.iter().any(|audience| audience == claim));
-        if is_ours {
-            Ok(())
-        } else {
-            Err(Refusal::WrongAudience.of("aud"))
-        }
+        audience::judge(claimed.as_deref(), accepted, "aud")
     }
 
     fn judge_event_time(&self, rules: &Rules, now: UnixMicros) -> Result<(), Refused> {

@@ -252,3 +252,13 @@ fn a_generated_key_survives_storage() {
         assert!(!format!("{made:?}").contains("PrivateKey"));
     }
 }
+
+/// The same, of a secret. What is in braces is a JWK of type oct, or refused.
+#[test]
+fn a_secret_in_a_jwk_that_says_begin_is_no_pem() {
+    let jwk =
+        r#"{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","kid":"-----BEGIN"}"#;
+    assert!(KeyMaterial::import(jwk, Algorithm::HS256).is_ok());
+    let braced = "{-----BEGIN PUBLIC KEY-----}";
+    assert_eq!(why(braced, Algorithm::HS256), KeyError::JwkSyntax);
+}

@@ -1,6 +1,7 @@
 //! Who is authenticated: an identity that lasts for a transaction or a session, and that row-security policies ask for.
 //!
-//! [`scope`] keeps the credential where PostgreSQL itself carries it; [`credential`] says whether it still holds, asked anew by
+//! It ends in [`scope`]: left, or asked for and not good any more; at the end of a transaction PostgreSQL takes it back. [`mod@hang_up`] ends
+//! what still runs under it. [`scope`] keeps the credential where PostgreSQL itself carries it; [`credential`] says whether it still holds, asked anew by
 //! each statement. `login` takes a token that a connection was opened with. ([`planner`](crate::pg::planner) makes a policy ask once a statement and not once a row.)
 
 mod activity;

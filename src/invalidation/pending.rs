@@ -13,11 +13,11 @@ use pgrx::{
     PgSubXactCallbackEvent, PgXactCallbackEvent, register_subxact_callback, register_xact_callback,
 };
 
-use super::event::{CHANNEL, Event};
-use super::log;
+use super::deliver::deliver;
+use super::event::Event;
 use crate::pg::local::process_local;
-use crate::pg::{notify, preload, transaction};
-use crate::settings::{self, Notify};
+use crate::pg::{preload, transaction};
+use crate::settings;
 use crate::statistics::{self, Count, Kind};
 
 #[derive(Default)]
@@ -168,9 +168,9 @@ fn register() {
     if PENDING.with_borrow_mut(|pending| core::mem::replace(&mut pending.registered, true)) {
         return;
     }
-    register_xact_callback(PgXactCallbackEvent::PreCommit, || deliver(true));
+    register_xact_callback(PgXactCallbackEvent::PreCommit, || settle(true));
     // Postgres cannot PREPARE a transaction that notifies; ours must not break one that bumps.
-    register_xact_callback(PgXactCallbackEvent::PrePrepare, || deliver(false));
+    register_xact_callback(PgXactCallbackEvent::PrePrepare, || settle(false));
     register_xact_callback(PgXactCallbackEvent::Abort, clear);
     register_xact_callback(PgXactCallbackEvent::Commit, committed);
     // COMMIT PREPARED wakes nobody and counts nothing: the worker waits for it.
@@ -196,8 +196,8 @@ fn clear() {
     PENDING.take();
 }
 
-/// Before the commit: settles what a bulk leaves behind, writes the log, and queues the notifications.
-fn deliver(may_notify: bool) {
+/// Before the commit: settles what a bulk leaves behind, and delivers the events.
+fn settle(may_notify: bool) {
     let (events, bulk) = PENDING
         .with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
     if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.marks)
@@ -219,25 +219,9 @@ fn deliver(may_notify: bool) {
     if payloads.is_empty() {
         return;
     }
-    // What was confirmed to have ended must have ended after a crash, too.
-    if settings::commits_synchronously() {
-        transaction::commit_synchronously();
-    }
-    let way = settings::notify();
-    log::write(&payloads, way == Notify::relay);
+    let wakes = deliver(&payloads, may_notify);
     PENDING.with_borrow_mut(|pending| {
-        pending.wakes = way == Notify::relay;
+        pending.wakes = wakes;
         pending.told = kinds;
     });
-    if settings::logical_messages() {
-        log::emit(&payloads);
-    }
-    if may_notify && way == Notify::inline {
-        payloads.iter().for_each(|payload| send(payload));
-    }
-}
-
-/// Queues the notification of an event.
-pub fn send(payload: &str) {
-    notify::send(CHANNEL, payload);
 }

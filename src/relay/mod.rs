@@ -6,6 +6,7 @@
 
 mod launcher;
 mod position;
+mod step;
 mod trusted;
 mod worker;
 

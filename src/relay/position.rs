@@ -1,33 +1,14 @@
-//! How far the relay is.
+//! How far the relay is, and what it has still to send.
 
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
-use crate::invalidation::{self, Cursor, FLUSH, Of, Since, send, unseen_by};
+use crate::invalidation::{Cursor, unseen_by};
 use crate::pg::acting::ActingAs;
+use crate::pg::catalog;
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Sees, query};
 use crate::pg::row::only;
-use crate::pg::{catalog, notify};
-
-/// Sends what the relay has not sent yet, and moves its place behind it, all in the running transaction. False when
-/// there was nothing.
-pub fn relay_step() -> bool {
-    let since = match position() {
-        Some(position) => invalidation::since(&position, Of::Relay),
-        // Whatever it was.
-        None => Since::Flush(invalidation::cursor()),
-    };
-    let (events, next) = match since {
-        Since::Nothing => return false,
-        Since::Events(events, next) => (events, next),
-        Since::Flush(next) => (vec![FLUSH.to_owned()], next),
-    };
-    notify::make_room();
-    events.iter().for_each(|event| send(event));
-    invalidation::as_our_own(|| store(&next));
-    true
-}
 
 struct Plans {
     load: OurPlan,
@@ -46,7 +27,7 @@ process_local! {
 }
 
 /// The relay's place in the log; None when it is not known.
-fn position() -> Option<Cursor> {
+pub fn position() -> Option<Cursor> {
     let _acting = ActingAs::reader(catalog::extension_owner());
     PLANS
         .with(|plans| {
@@ -59,7 +40,8 @@ fn position() -> Option<Cursor> {
         .ok()
 }
 
-fn store(position: &Cursor) {
+/// Moves it.
+pub fn store(position: &Cursor) {
     let _acting = ActingAs::writer(catalog::extension_owner(), None);
     let arguments = [position.to_string().into_datum()];
     PLANS.with(|plans| plans.store.run(Sees::Transaction, &arguments, 0, |_| ()));

@@ -12,7 +12,7 @@ use std::time::Instant;
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
 use pgrx::prelude::*;
 
-use super::position::relay_step;
+use super::step::relay_step;
 use super::trusted;
 use crate::pg::process::{self, Tables};
 use crate::pg::{registry, slots};

@@ -185,8 +185,8 @@ SELECT label || '|' || median(what, 'µs') FROM (VALUES
 -- What the README says of it.
 CREATE VIEW summary AS
 SELECT format('`verify_jwt` of a token that was seen before takes %s µs inside a statement: %s of the executor''s look-up of one row by primary key among '
-    '%s (%s µs), %s of the look-up of one row again and again (%s µs). The first time an HS256 token takes %s µs, an ES256 token %s µs. A client that asks over the '
+    'a million (%s µs), %s of the look-up of one row again and again (%s µs). The first time an HS256 token takes %s µs, an ES256 token %s µs. A client that asks over the '
     'socket pays for the round trip: %s µs, against %s µs for one row by its key.',
-    digits(median('warm HS256', 'µs')), compared('warm HS256', '/', 'P', NULL), to_char(:rows, 'FM9,999,999'), digits(median('P', 'µs')),
+    digits(median('warm HS256', 'µs')), compared('warm HS256', '/', 'P', NULL), digits(median('P', 'µs')),
     compared('warm HS256', '/', 'P same row', NULL), digits(median('P same row', 'µs')),
     digits(median('cold HS256', 'µs')), digits(median('cold ES256', 'µs')), digits(median('R verify', 'µs')), digits(median('R', 'µs')));

@@ -16,9 +16,9 @@ ${2:-}"; }
 # at SERVER COMMAND...: a client of that server.
 at() { PGHOST=$RUN/$MAJOR/$1 PGUSER=${AS:-postgres} PGDATABASE=${DB:-postgres} "${@:2}"; }
 
-# beside SERVER COMMAND...: the same in the background, until stop_background.
-beside() {
-    env PGHOST="$RUN/$MAJOR/$1" PGUSER=postgres PGDATABASE="${DB:-postgres}" "${@:2}" &
+# in_background LOG SERVER COMMAND...: the same until stop_background, which ends the program itself.
+in_background() {
+    (PGHOST=$RUN/$MAJOR/$2 PGUSER=postgres PGDATABASE=${DB:-postgres} exec "${@:3}") &>"$RUN/$1" &
     BACKGROUND+=($!)
 }
 
@@ -79,7 +79,7 @@ measure_verification() {
     say "The same while another session commits…"
     on bench -c 'CREATE TABLE busy (n bigint)' -c 'INSERT INTO busy VALUES (0)'
     echo 'UPDATE busy SET n = n + 1;' >"$RUN/busy.sql"
-    beside bench "$BIN/pgbench" -n -f "$RUN/busy.sql" -T 3600 &>/dev/null
+    in_background busy.log bench "$BIN/pgbench" -n -f "$RUN/busy.sql" -T 3600
     on bench -v when='busy ' -f tests/bench/verify.sql
     kill -0 "${BACKGROUND[@]}" || die "no session has committed meanwhile"
     stop_background
@@ -208,7 +208,7 @@ open_transactions() {
     local open deadline=$((SECONDS + 60))
     [[ $1 -gt 0 ]] || return 0
     printf '%s\n' 'BEGIN;' 'SELECT pg_current_xact_id();' '\sleep 1800 s' 'COMMIT;' >"$RUN/open.sql"
-    beside bench "$BIN/pgbench" -n -c "$1" -t 1 -f "$RUN/open.sql" &>"$RUN/open.log"
+    in_background open.log bench "$BIN/pgbench" -n -c "$1" -t 1 -f "$RUN/open.sql"
     until open=$(on bench -Atc "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL") &&
         [[ $open -eq $1 ]]; do
         [[ $SECONDS -lt $deadline ]] || die "$open open transactions instead of $1: $(tail -n 3 "$RUN/open.log")"
@@ -287,6 +287,8 @@ start_postgrest() {
 # requests URL [HEADER]: a second, all of them answered with 200.
 requests() {
     local said
+    # While its pool fills it refuses.
+    "$NEIGHBOURS/wrk" -t 1 -c 8 -d 2s ${2:+-H "$2"} "$1" >/dev/null
     said=$("$NEIGHBOURS/wrk" -t 1 -c 8 -d "${SECONDS_EACH}s" ${2:+-H "$2"} "$1")
     ! grep -E 'Non-2xx|Socket errors' <<<"$said" >&2 || die "PostgREST refuses: $(tail -n 5 "$RUN/postgrest.log")"
     sed -n 's/^Requests\/sec: *//p' <<<"$said"

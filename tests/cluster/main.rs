@@ -16,6 +16,7 @@ mod attacks_rows;
 mod attacks_tables;
 mod attacks_versions;
 mod bad_input;
+mod costs;
 mod day;
 mod declarations;
 mod deferred;

@@ -44,7 +44,7 @@ fn unused_name(tree: &Tree) -> String {
         .expect("a name")
 }
 
-/// The same doubles, with all their digits and an exponent.
+/// The same doubles, with all their digits and an exponent; the integer 0 with a sign.
 fn with_other_floats(tree: &Tree) -> Tree {
     match tree {
         Tree::Number(text) if text.contains(['.', 'e', 'E']) => {
@@ -62,6 +62,7 @@ fn with_other_floats(tree: &Tree) -> Tree {
                 .map(|(name, value)| (name.clone(), with_other_floats(value)))
                 .collect(),
         ),
+        Tree::Number(text) if text == "0" => Tree::Number("-0".to_owned()),
         other => other.clone(),
     }
 }

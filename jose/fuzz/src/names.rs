@@ -88,7 +88,10 @@ fn refresh_token(text: &str) {
         assert_eq!(next.family_hash(), token.family_hash());
         assert_ne!(next.hash(), token.hash());
         assert_ne!(token.hash(), *text);
-        let last = if text.ends_with('A') { 'E' } else { 'A' };
-        assert!(RefreshToken::parse(&format!("{}{last}", &text[..text.len() - 1])).is_none());
+        for at in 0..text.len() {
+            let mut damaged = text.clone();
+            damaged.replace_range(at..=at, if &text[at..=at] == "A" { "E" } else { "A" });
+            assert!(RefreshToken::parse(&damaged).is_none(), "{at}");
+        }
     }
 }

@@ -1,11 +1,10 @@
-//! What a store keeps of a key, and the only way in.
+//! What a store keeps of a key.
 
-use super::jwk::{Jwk, Use};
-use super::pem::{self, PemKey};
+use super::jwk::Jwk;
 use super::private::PrivateKey;
 use super::public::{Family, PublicKey};
 use super::secret::least_length;
-use super::{KeyError, Secret, SigningKey, VerifyingKey, confusion};
+use super::{KeyError, Secret, SigningKey, VerifyingKey};
 use crate::random::{random_octets, random_uuid};
 use crate::{AlgorithmName, Kid};
 
@@ -41,74 +40,11 @@ impl KeyMaterial {
         }
     }
 
-    /// Reads a key for `alg`.
-    ///
-    /// - HMAC: a JWK of type `oct`, or any other text, whose UTF-8 octets then are the secret. At
-    ///   least as long as the hash (RFC 7518 section 3.2). A text that is an asymmetric key (PEM
-    ///   or OpenSSH, or base64 DER) is refused, and so is one in braces that is no `oct` JWK:
-    ///   signing with a public key as the secret is how key confusion begins.
-    /// - Otherwise: one PEM block (`PRIVATE KEY`, `RSA PRIVATE KEY`, `EC PRIVATE KEY`,
-    ///   `PUBLIC KEY`, `RSA PUBLIC KEY`) or a JWK, public or private, of the algorithm's type.
-    ///   RSA keys have 2048 to 8192 bits; points lie on their curve; private and public halves
-    ///   belong together. A JWK's `alg`, `use` and `key_ops`, if there, must permit the use.
-    ///
-    /// # Errors
-    /// The [`KeyError`] that names the broken rule.
-    pub fn import(text: &str, alg: impl Into<AlgorithmName>) -> Result<Self, KeyError> {
-        let alg = alg.into();
-        match Family::of(alg.algorithm()) {
-            Some(family) => Self::import_asymmetric(text, alg, family),
-            None => Self::import_secret(text, alg),
-        }
-    }
-
-    fn import_secret(text: &str, alg: AlgorithmName) -> Result<Self, KeyError> {
-        if confusion::is_key(text) {
-            return Err(KeyError::KeyAsSecret);
-        }
-        let trimmed = text.trim();
-        if !(trimmed.starts_with('{') && trimmed.ends_with('}')) {
-            return Self::symmetric(alg, None, Secret::new(text.as_bytes().to_vec()));
-        }
-        let jwk = Jwk::parse(text)?;
-        if !jwk.is_symmetric() {
-            return Err(KeyError::KeyType);
-        }
-        jwk.permits(alg, Use::Sign)?;
-        let secret = Secret::new(jwk.secret()?.to_vec());
-        Self::symmetric(alg, jwk.kid()?, secret)
-    }
-
-    fn import_asymmetric(text: &str, alg: AlgorithmName, family: Family) -> Result<Self, KeyError> {
-        // A JWK may say what a PEM begins with: in a kid, or in base64url.
-        if !text.trim_start().starts_with('{') {
-            if !text.contains(pem::BEGIN) {
-                return Err(KeyError::Unrecognised);
-            }
-            return match pem::read(text, family)? {
-                PemKey::Public(key) => Self::public(alg, None, &key),
-                PemKey::Private(key) => Self::private(alg, None, &key),
-            };
-        }
-        let jwk = Jwk::parse(text)?;
-        if jwk.family() != Some(family) {
-            return Err(KeyError::KeyType);
-        }
-        let kid = jwk.kid()?;
-        let wanted = if jwk.is_private() {
-            Use::Sign
-        } else {
-            Use::Verify
-        };
-        jwk.permits(alg, wanted)?;
-        let public = jwk.public()?;
-        match jwk.private()? {
-            Some(key) => Self::private(alg, kid, &key),
-            None => Self::public(alg, kid, &public),
-        }
-    }
-
-    fn symmetric(alg: AlgorithmName, kid: Option<Kid>, secret: Secret) -> Result<Self, KeyError> {
+    pub(super) fn symmetric(
+        alg: AlgorithmName,
+        kid: Option<Kid>,
+        secret: Secret,
+    ) -> Result<Self, KeyError> {
         // Proves that it fits the algorithm.
         VerifyingKey::hmac(alg, &secret)?;
         Ok(Self {
@@ -119,7 +55,11 @@ impl KeyMaterial {
         })
     }
 
-    fn private(alg: AlgorithmName, kid: Option<Kid>, key: &PrivateKey) -> Result<Self, KeyError> {
+    pub(super) fn private(
+        alg: AlgorithmName,
+        kid: Option<Kid>,
+        key: &PrivateKey,
+    ) -> Result<Self, KeyError> {
         let mut material = Self::public(alg, kid, &key.public()?)?;
         material.secret = Some(key.to_pkcs8()?);
         Ok(material)

@@ -7,6 +7,7 @@ mod bundle;
 mod confusion;
 mod curve;
 mod error;
+mod import;
 mod jwk;
 mod jwks;
 mod material;
