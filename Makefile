@@ -13,7 +13,7 @@ demo: ## a tour on one screen; installs what is missing
 bench: ## what the extension costs, into docs/costs.md (three runs, 25 minutes)
 	@tests/benchmark full
 
-bench-quick: ## the same on the screen, roughly (two minutes)
+bench-quick: ## the same on the screen, roughly (a minute)
 	@tests/benchmark quick
 
 test: ## all tests, on PostgreSQL 15 and 18; PG=15 for one of them (16, 17: also there)
