@@ -253,6 +253,19 @@ fn a_generated_key_survives_storage() {
     }
 }
 
+/// What becomes the secret counts: whoever has the public key would sign with it.
+#[test]
+fn a_public_key_is_no_secret_in_a_jwk_either() {
+    for key in [
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPL1I9oiq+B8crkmuV4YViiUnhdLjCp3hvy1bNGuGfNL",
+    ] {
+        assert_eq!(why(key, Algorithm::HS256), KeyError::KeyAsSecret);
+        let jwk = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(key)}).to_string();
+        assert_eq!(why(&jwk, Algorithm::HS256), KeyError::KeyAsSecret);
+    }
+}
+
 /// The same, of a secret. What is in braces is a JWK of type oct, or refused.
 #[test]
 fn a_secret_in_a_jwk_that_says_begin_is_no_pem() {

@@ -10,8 +10,8 @@ impl KeyMaterial {
     /// Reads a key for `alg`.
     ///
     /// - HMAC: a JWK of type `oct`, or any other text, whose UTF-8 octets then are the secret. At
-    ///   least as long as the hash (RFC 7518 section 3.2). A text that is an asymmetric key (PEM
-    ///   or OpenSSH, or base64 DER) is refused, and so is one in braces that is no `oct` JWK:
+    ///   least as long as the hash (RFC 7518 section 3.2). A secret that is an asymmetric key (PEM
+    ///   or OpenSSH, or base64 DER) is refused, and so is a text in braces that is no `oct` JWK:
     ///   signing with a public key as the secret is how key confusion begins.
     /// - Otherwise: one PEM block (`PRIVATE KEY`, `RSA PRIVATE KEY`, `EC PRIVATE KEY`,
     ///   `PUBLIC KEY`, `RSA PUBLIC KEY`) or a JWK, public or private, of the algorithm's type.
@@ -30,19 +30,21 @@ impl KeyMaterial {
 
     fn import_secret(text: &str, alg: AlgorithmName) -> Result<Self, KeyError> {
         let trimmed = text.trim();
-        if !(trimmed.starts_with('{') && trimmed.ends_with('}')) {
-            if confusion::is_key(text) {
-                return Err(KeyError::KeyAsSecret);
+        let (kid, secret) = if trimmed.starts_with('{') && trimmed.ends_with('}') {
+            let jwk = Jwk::parse(text)?;
+            if !jwk.is_symmetric() {
+                return Err(KeyError::KeyType);
             }
-            return Self::symmetric(alg, None, Secret::new(text.as_bytes().to_vec()));
+            jwk.permits(alg, Use::Sign)?;
+            (jwk.kid()?, Secret::new(jwk.secret()?.to_vec()))
+        } else {
+            (None, Secret::new(text.as_bytes().to_vec()))
+        };
+        // What becomes the secret counts, and not the form that it comes in.
+        if str::from_utf8(secret.expose()).is_ok_and(confusion::is_key) {
+            return Err(KeyError::KeyAsSecret);
         }
-        let jwk = Jwk::parse(text)?;
-        if !jwk.is_symmetric() {
-            return Err(KeyError::KeyType);
-        }
-        jwk.permits(alg, Use::Sign)?;
-        let secret = Secret::new(jwk.secret()?.to_vec());
-        Self::symmetric(alg, jwk.kid()?, secret)
+        Self::symmetric(alg, kid, secret)
     }
 
     fn import_asymmetric(text: &str, alg: AlgorithmName, family: Family) -> Result<Self, KeyError> {
