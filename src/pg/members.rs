@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use super::local::process_local;
 use super::row::Row;
 use super::watch::Watched;
-use super::{READ_LOCK, boundary};
+use super::{READ_LOCK, boundary, scan};
 use crate::error::Error;
 
 /// The members of the extension. Another value for each arrangement: plans are kept with the one that they were made for.
@@ -217,18 +217,9 @@ const EXTENSION_BY_OID: u32 = 3080;
 
 /// A condition on a column of a catalog.
 pub(super) fn key(column: i16, oid: pg_sys::Oid) -> pg_sys::ScanKeyData {
-    let mut key = pg_sys::ScanKeyData::default();
-    // SAFETY: the key is filled in; the function compares two oids.
-    unsafe {
-        pg_sys::ScanKeyInit(
-            &mut key,
-            column,
-            u16::try_from(pg_sys::BTEqualStrategyNumber).unwrap_or(0),
-            pg_sys::Oid::from(pg_sys::F_OIDEQ),
-            oid.into(),
-        );
-    }
-    key
+    let equal = pg_sys::Oid::from(pg_sys::F_OIDEQ);
+    // SAFETY: compares oids, which have no collation.
+    unsafe { scan::equals(column, pg_sys::InvalidOid, equal, oid.into()) }
 }
 
 /// Reads the rows of a catalog that have these keys.
@@ -236,30 +227,13 @@ pub(super) fn catalog_rows(
     table: pg_sys::Oid,
     index: pg_sys::Oid,
     keys: &[pg_sys::ScanKeyData],
-    mut read: impl FnMut(&Row<'_>),
+    read: impl FnMut(&Row<'_>),
 ) {
-    let mut keys = keys.to_vec();
-    let count = i32::try_from(keys.len()).unwrap_or(0);
-    // SAFETY: a catalog and its index, open and locked while they are read; each tuple is read before the next is
-    // fetched. All is closed here, or by the abort after an error.
+    // SAFETY: a catalog and its index, locked while they are read. All is closed here, or by the abort after an error.
     unsafe {
         let relation = pg_sys::table_open(table, READ_LOCK);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            index,
-            true,
-            core::ptr::null_mut(),
-            count,
-            keys.as_mut_ptr(),
-        );
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            read(&Row::new(tuple, (*relation).rd_att));
-        }
-        pg_sys::systable_endscan(scan);
+        let own = core::ptr::null_mut();
+        scan::each_row(relation, index, own, &mut keys.to_vec(), read);
         pg_sys::table_close(relation, READ_LOCK);
     }
 }

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use super::catalog::UniqueIndex;
 use super::row::{Value, missing, require_fit};
-use super::{READ_LOCK, catalog, snapshot};
+use super::{READ_LOCK, catalog, scan, snapshot};
 
 /// A table, and the index by which its rows are found.
 pub struct Probe {
@@ -146,23 +146,14 @@ impl Probe {
         keys: &[pg_sys::Datum],
     ) -> Vec<pg_sys::ScanKeyData> {
         assert_eq!(keys.len(), self.equal.len(), "keys of an index look-up");
-        let mut scan_keys = vec![pg_sys::ScanKeyData::default(); keys.len()];
-        for (i, scan_key) in scan_keys.iter_mut().enumerate() {
-            // SAFETY: the index is open and has a collation for each of its key columns, of which there are as many.
-            unsafe {
-                pg_sys::ScanKeyEntryInitialize(
-                    scan_key,
-                    0,
-                    i16::try_from(i + 1).unwrap_or(0),
-                    u16::try_from(pg_sys::BTEqualStrategyNumber).unwrap_or(0),
-                    pg_sys::InvalidOid,
-                    *(*index).rd_indcollation.add(i),
-                    self.equal[i],
-                    keys[i],
-                );
-            }
-        }
-        scan_keys
+        (self.equal.iter().zip(keys).zip(0..))
+            .map(|((equal, key), n)| {
+                let column = i16::try_from(n + 1).unwrap_or(0);
+                // SAFETY: the index is open and has a collation for each of its key columns, of which there are as many; the
+                // caller's keys are of the functions' types, and live while it looks.
+                unsafe { scan::equals(column, *(*index).rd_indcollation.add(n), *equal, *key) }
+            })
+            .collect()
     }
 }
 

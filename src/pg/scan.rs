@@ -52,51 +52,92 @@ fn scan<T>(
             keys.extend(
                 columns
                     .iter()
-                    .map(|(name, value)| equals(table, name, value)),
+                    .map(|(name, value)| text_equals(table, name, value)),
             );
         }
         snapshot::see_own_changes();
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            index.as_ref().map_or(pg_sys::InvalidOid, |index| index.oid),
-            index.is_some(),
-            snapshot::latest(),
-            i32::try_from(keys.len()).unwrap_or(0),
-            keys.as_mut_ptr(),
-        );
         let mut rows = Vec::new();
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            rows.push(read(&Row::new(tuple, (*relation).rd_att)));
-        }
-        pg_sys::systable_endscan(scan);
+        let index = index.map_or(pg_sys::InvalidOid, |index| index.oid);
+        each_row(relation, index, snapshot::latest(), &mut keys, |row| {
+            rows.push(read(row));
+        });
         pg_sys::relation_close(relation, READ_LOCK);
         rows
     }
 }
 
-/// That a text column is `value`.
-fn equals(table: pg_sys::Oid, name: &str, value: &str) -> pg_sys::ScanKeyData {
-    let Some(column) = catalog::column(table, name).filter(|c| c.type_oid == pg_sys::TEXTOID)
-    else {
-        boundary::raise(Error::Internal(format!("{name} is no text column")));
-    };
+/// Reads the rows that have these keys, by the index, or by the table alone where that is InvalidOid.
+///
+/// # Safety
+/// The relation is open and locked, the index is its own, and the keys are on its columns. The snapshot holds until all is read;
+/// NULL is a catalog's own.
+pub(super) unsafe fn each_row(
+    relation: pg_sys::Relation,
+    index: pg_sys::Oid,
+    snapshot: pg_sys::Snapshot,
+    keys: &mut [pg_sys::ScanKeyData],
+    mut read: impl FnMut(&Row<'_>),
+) {
+    // SAFETY: as the caller says; each tuple is read before the next is fetched. An abort after an error ends the scan, too.
+    unsafe {
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            index,
+            index != pg_sys::InvalidOid,
+            snapshot,
+            i32::try_from(keys.len()).unwrap_or(0),
+            keys.as_mut_ptr(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            read(&Row::new(tuple, (*relation).rd_att));
+        }
+        pg_sys::systable_endscan(scan);
+    }
+}
+
+/// The condition that a column is equal to `value`, by the function `equal` under a collation.
+///
+/// # Safety
+/// The function compares what the column has with what the value is. The value outlives the key.
+pub(super) unsafe fn equals(
+    column: i16,
+    collation: pg_sys::Oid,
+    equal: pg_sys::Oid,
+    value: pg_sys::Datum,
+) -> pg_sys::ScanKeyData {
     let mut key = pg_sys::ScanKeyData::default();
-    // SAFETY: the function compares texts, as the column and the value are; PostgreSQL copies the function's address.
+    // SAFETY: fills the key in; PostgreSQL copies the function's address.
     unsafe {
         pg_sys::ScanKeyEntryInitialize(
             &mut key,
             0,
-            column.number,
+            column,
             u16::try_from(pg_sys::BTEqualStrategyNumber).unwrap_or(0),
             pg_sys::InvalidOid,
-            column.collation,
-            pg_sys::Oid::from(pg_sys::F_TEXTEQ),
-            value.into_datum().unwrap_or(pg_sys::Datum::from(0)),
+            collation,
+            equal,
+            value,
         );
     }
     key
+}
+
+fn text_equals(table: pg_sys::Oid, name: &str, value: &str) -> pg_sys::ScanKeyData {
+    let column = catalog::column(table, name).filter(|c| c.type_oid == pg_sys::TEXTOID);
+    let (Some(column), Some(value)) = (column, value.into_datum()) else {
+        boundary::raise(Error::Internal(format!("{name} is no text column")));
+    };
+    // SAFETY: compares texts; the value is palloc'd.
+    unsafe {
+        equals(
+            column.number,
+            column.collation,
+            pg_sys::Oid::from(pg_sys::F_TEXTEQ),
+            value,
+        )
+    }
 }
