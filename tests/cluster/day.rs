@@ -25,6 +25,8 @@ struct Day {
     /// Tokens whose end was confirmed.
     ended: Mutex<Vec<String>>,
     over: AtomicBool,
+    /// The last change is confirmed, too.
+    quiet: AtomicBool,
     changes: AtomicU64,
     verifications: AtomicU64,
 }
@@ -178,7 +180,7 @@ impl Day {
                 .get(0))
         });
         loop {
-            let over = self.over.load(Ordering::Relaxed);
+            let is_last = self.quiet.load(Ordering::Relaxed);
             let sql = "SELECT event, next_cursor FROM auth.invalidations_since($1)";
             let rows = self.insist(&mut kept, |client| client.query(sql, &[&cursor]));
             for row in &rows {
@@ -193,7 +195,7 @@ impl Day {
                 }
                 cursor = row.get(1);
             }
-            if over {
+            if is_last {
                 return cached;
             }
             let ids: Vec<i64> = (0..50)
@@ -270,6 +272,7 @@ fn a_day_of_a_dba_under_load_ends_as_everybody_was_told() {
         conninfo: RwLock::new(primary.conninfo(&db, "postgres")),
         ended: Mutex::default(),
         over: AtomicBool::new(false),
+        quiet: AtomicBool::new(false),
         changes: AtomicU64::new(0),
         verifications: AtomicU64::new(0),
     };
@@ -293,7 +296,7 @@ fn a_day_of_a_dba_under_load_ends_as_everybody_was_told() {
             primary.launch();
         };
         // Whatever fails, the others are to end.
-        let _over = Over(&day.over);
+        let _over = Over(day);
         step("nothing", &|| ());
         for _ in 0..crashes / 2 {
             step("a crash", &crash);
@@ -333,6 +336,7 @@ fn a_day_of_a_dba_under_load_ends_as_everybody_was_told() {
         let told: Vec<Told> = (workers.into_iter())
             .map(|worker| worker.join().expect("a worker"))
             .collect();
+        day.quiet.store(true, Ordering::Relaxed);
         (told, cache.join().expect("the cache"))
     });
 
@@ -371,10 +375,11 @@ fn a_day_of_a_dba_under_load_ends_as_everybody_was_told() {
 }
 
 /// Ends the load when it goes out of scope.
-struct Over<'a>(&'a AtomicBool);
+struct Over<'a>(&'a Day);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.over.store(true, Ordering::Relaxed);
+        self.0.quiet.store(true, Ordering::Relaxed);
     }
 }
