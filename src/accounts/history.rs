@@ -16,7 +16,15 @@ use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Plan, Sees, query};
 use crate::pg::probe::{Looked, Probe};
 use crate::pg::snapshot::Command;
-use crate::pg::{acting::ActingAs, catalog, clock, transaction};
+use crate::pg::{acting::ActingAs, catalog, clock, heap, transaction};
+use crate::trust::MARK;
+
+/// The columns of `auth.user_history`.
+const COLUMNS: [heap::Known; 3] = [
+    (c"user_id", pg_sys::TEXTOID),
+    (c"bumped_at", pg_sys::TIMESTAMPTZOID),
+    (c"next_version", pg_sys::INT8OID),
+];
 
 /// The kept plans on `auth.user_history`. That table is fixed, so they live as long as the backend.
 struct Plans {
@@ -106,13 +114,32 @@ fn key(user_id: &UserId) -> Cow<'_, str> {
 }
 
 /// Remembers that the sessions of a user ended now, and where a new row of that id would start at least.
-pub fn remember(user_id: &UserId, next_version: i64) {
-    let arguments = [
-        key(user_id).into_owned().into_datum(),
-        next_version.into_datum(),
-    ];
+pub fn remember(users: &Users, user_id: &UserId, next_version: i64) {
+    let key = key(user_id).into_owned();
+    if is_remembered_without_a_plan(users, &key, next_version) {
+        return;
+    }
+    let arguments = [key.into_datum(), next_version.into_datum()];
     let _acting = ActingAs::qualified(catalog::extension_owner());
     PLANS.with(|plans| (plans.remember).run(Sees::Transaction, &arguments, 0, |_| ()));
+}
+
+fn is_remembered_without_a_plan(users: &Users, key: &str, next_version: i64) -> bool {
+    // Whoever changes a user has locked its row, so that nobody else writes of it here, unless there may be several rows. A dump's mark
+    // is announced by a trigger.
+    let is_ours_alone = users.has_unique_ids && !key.starts_with(MARK);
+    let (Some(probe), Some(key)) = (&users.history, key.into_datum()) else {
+        return false;
+    };
+    is_ours_alone
+        && heap::upsert(probe, &[key], attach::still_holds, &COLUMNS, |row| {
+            let known: i64 = row.map_or(0, |row| row.required(0));
+            [
+                Some(key),
+                clock::now_in_pg().into_datum(),
+                next_version.max(known).into_datum(),
+            ]
+        })
 }
 
 /// The version below which no row of that id may start.
@@ -180,7 +207,7 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
         rows = users.versions(table, far, usize::MAX);
     }
     for (user_id, version) in rows {
-        remember(&user_id, version.saturating_add(1));
+        remember(users, &user_id, version.saturating_add(1));
     }
 }
 

@@ -258,7 +258,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
         invalidation::record(event);
     } else if invalidation::record_user(event, 0) || needs_history() {
         // The version is remembered, too, in case the row vanishes without a trace (with its partition, say).
-        history::remember(&new.id, new.version);
+        history::remember(users, &new.id, new.version);
     }
     Ok(())
 }
@@ -277,7 +277,7 @@ fn deleted(users: &Users, old: &State) {
     let is_far = history::is_far_above(users, next_version);
     let mark = if is_far { 0 } else { next_version };
     if invalidation::record_user(event, mark) || is_far || needs_history() {
-        history::remember(&old.id, next_version);
+        history::remember(users, &old.id, next_version);
     }
     one_time::end_of_user(&old.id);
 }

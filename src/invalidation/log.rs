@@ -14,13 +14,21 @@ use crate::pg::local::process_local;
 use crate::pg::mvcc::Mvcc;
 use crate::pg::plan::{OurPlan, Sees};
 use crate::pg::snapshot::at_this_moment;
-use crate::pg::{catalog, process, transaction, wal};
+use crate::pg::{catalog, clock, heap, process, transaction, wal};
 
 /// A reader who is further behind is told to forget everything: that is quicker.
 const MAX_EVENTS: usize = 10_000;
 
+/// The columns of `auth.invalidation_log`.
+const COLUMNS: [heap::Known; 5] = [
+    (c"xid", pg_sys::XID8OID),
+    (c"n", pg_sys::INT8OID),
+    (c"event", pg_sys::TEXTOID),
+    (c"relayed", pg_sys::BOOLOID),
+    (c"created_at", pg_sys::TIMESTAMPTZOID),
+];
+
 struct Plans {
-    write_one: OurPlan,
     write: OurPlan,
     emit: OurPlan,
     pruned: OurPlan,
@@ -32,12 +40,6 @@ struct Plans {
 
 process_local! {
     static PLANS: Plans = Plans {
-        // Most transactions have one event; this takes half the time.
-        write_one: OurPlan::new(
-            "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
-             VALUES (pg_catalog.pg_current_xact_id(), 1, $1, $2)",
-            &[pg_sys::TEXTOID, pg_sys::BOOLOID],
-        ),
         write: OurPlan::new(
             "INSERT INTO auth.invalidation_log (xid, n, event, relayed)
              SELECT pg_catalog.pg_current_xact_id(), e.n, e.event, $2
@@ -92,32 +94,40 @@ pub fn is_our_own() -> bool {
 
 /// Writes events, at the end of the transaction. `relayed`: the relay is to send them.
 pub fn write(payloads: &[String], relayed: bool) {
+    let table = catalog::auth_relation(c"invalidation_log");
     // Gone with DROP EXTENSION in this very transaction.
-    if catalog::auth_relation(c"invalidation_log") == pg_sys::InvalidOid {
+    if table == pg_sys::InvalidOid {
         return;
     }
-    as_our_own(|| match payloads {
-        [payload] => {
-            let arguments = [payload.as_str().into_datum(), relayed.into_datum()];
-            run(&arguments, |plans| &plans.write_one);
-        }
-        _ => {
-            let arguments = [payloads.to_vec().into_datum(), relayed.into_datum()];
-            run(&arguments, |plans| &plans.write);
-        }
+    as_our_own(|| transaction::to_settle(|| write_rows(table, payloads, relayed)));
+}
+
+fn write_rows(table: pg_sys::Oid, payloads: &[String], relayed: bool) {
+    let xid = pg_sys::Datum::from(transaction::id());
+    let rows = (1..).zip(payloads).map(|(n, payload): (i64, _)| {
+        [
+            Some(xid),
+            n.into_datum(),
+            payload.as_str().into_datum(),
+            relayed.into_datum(),
+            clock::now_in_pg().into_datum(),
+        ]
     });
+    if !heap::insert(table, &COLUMNS, rows) {
+        let arguments = [payloads.to_vec().into_datum(), relayed.into_datum()];
+        run(&arguments, |plans| &plans.write);
+    }
 }
 
 /// Writes events as logical messages into the WAL.
 pub fn emit(payloads: &[String]) {
-    run(&[payloads.to_vec().into_datum()], |plans| &plans.emit);
+    let arguments = [payloads.to_vec().into_datum()];
+    transaction::to_settle(|| run(&arguments, |plans| &plans.emit));
 }
 
 fn run(arguments: &[Option<pg_sys::Datum>], plan: impl Fn(&Plans) -> &OurPlan) {
-    transaction::to_settle(|| {
-        let _acting = ActingAs::qualified(catalog::extension_owner());
-        PLANS.with(|plans| plan(plans).run(Sees::Transaction, arguments, 0, |_| ()));
-    });
+    let _acting = ActingAs::qualified(catalog::extension_owner());
+    PLANS.with(|plans| plan(plans).run(Sees::Transaction, arguments, 0, |_| ()));
 }
 
 /// What a reader is interested in.

@@ -15,6 +15,11 @@ pub fn now() -> UnixMicros {
     from_pg(unsafe { pg_sys::GetCurrentTimestamp() })
 }
 
+/// The same as a `timestamptz`; None where PostgreSQL has none for it.
+pub fn now_in_pg() -> Option<TimestampWithTimeZone> {
+    to_timestamptz(now())
+}
+
 /// From PostgreSQL's microseconds since 2000; the infinities stay beyond every date.
 pub const fn from_pg(micros: pg_sys::TimestampTz) -> UnixMicros {
     UnixMicros(micros.saturating_add(EPOCH_DIFFERENCE))

@@ -59,6 +59,11 @@ pub fn function(name: &str) -> Option<pg_sys::Oid> {
     Some(current()?.function(name)?.oid)
 }
 
+/// Is that one of our functions?
+pub fn has_function(oid: pg_sys::Oid) -> bool {
+    current().is_some_and(|members| members.functions.contains(&oid))
+}
+
 /// The extension's schema, as it is called now.
 pub fn our_schema() -> Option<String> {
     current().map(|members| members.schema.clone())

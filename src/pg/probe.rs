@@ -4,6 +4,7 @@
 use pgrx::prelude::*;
 
 use super::catalog::UniqueIndex;
+use super::heap::Place;
 use super::row::{Value, missing, require_fit};
 use super::{READ_LOCK, catalog, scan, snapshot};
 
@@ -39,6 +40,7 @@ pub struct ProbedRow<'a> {
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
     columns: &'a [Read],
+    place: Place,
 }
 
 impl Probe {
@@ -73,6 +75,11 @@ impl Probe {
             equal,
             columns,
         })
+    }
+
+    /// The table.
+    pub fn table(&self) -> pg_sys::Oid {
+        self.table
     }
 
     /// Looks the row up as committed at this moment, with the transaction's own changes. `still_holds` is asked when the
@@ -128,6 +135,7 @@ impl Probe {
                     values: core::slice::from_raw_parts((*slot).tts_values, count),
                     nulls: core::slice::from_raw_parts((*slot).tts_isnull, count),
                     columns: &self.columns,
+                    place: Place((*slot).tts_tid),
                 }))
             } else {
                 Looked::Nothing
@@ -165,6 +173,11 @@ impl ProbedRow<'_> {
         let at = usize::try_from(column.number).ok()?.checked_sub(1)?;
         // SAFETY: values and nulls of a row that is being read, of a type that fits. T copies what it needs.
         unsafe { T::from_datum(*self.values.get(at)?, *self.nulls.get(at)?) }
+    }
+
+    /// Where the row stands.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// One that cannot be NULL: if it is, that is an internal error.

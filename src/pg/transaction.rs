@@ -14,10 +14,11 @@ pub fn has_written() -> bool {
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
-/// Gives the running transaction an id, so that its end is written to the log with its time, whatever else it does.
-pub fn take_id() {
+/// The id of the running transaction, in 64 bits. One that had none has it from now on, so that its end is written to the WAL with its
+/// time, whatever else it does.
+pub fn id() -> u64 {
     // SAFETY: inside of a transaction, which is not parallel and on no standby.
-    unsafe { pg_sys::GetCurrentTransactionId() };
+    unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
 /// The commit waits until it is on disk, here and on the standbys that are waited for, whatever `synchronous_commit` was set to: as

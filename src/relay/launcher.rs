@@ -132,7 +132,7 @@ impl Launcher {
         };
         if due(self.beaten).is_zero() {
             self.beaten = Some(Instant::now());
-            BackgroundWorker::transaction(AssertUnwindSafe(transaction::take_id));
+            BackgroundWorker::transaction(AssertUnwindSafe(transaction::id));
             // Nobody waits for this commit, and the standbys get what is on disk.
             wal::flush();
         }

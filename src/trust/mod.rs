@@ -14,6 +14,7 @@ mod stored;
 mod template;
 
 pub use cache::{Issuer, Trust, UserKey, current, ended_sessions_of, still_holds};
+pub use restored::MARK;
 pub use stored::ActiveKey;
 
 use pgrx::prelude::*;

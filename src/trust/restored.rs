@@ -14,7 +14,7 @@ use crate::pg::probe::{Looked, Probe, ProbedRow};
 use crate::pg::{catalog, scan};
 
 /// How a mark begins in tables that have it in one column with what it names. In `revoked_tokens` it is the mark's issuer.
-const MARK: &str = "auth_ext:restored";
+pub const MARK: &str = "auth_ext:restored";
 
 /// What is known of the dumps that were loaded.
 pub struct Restored {

@@ -4,8 +4,15 @@ use jose::{Kid, Secret};
 use pgrx::prelude::*;
 
 use super::stored;
+use crate::error::Error;
 use crate::pg::plan::{Sees, query, text};
-use crate::pg::{catalog, heap, scan};
+use crate::pg::{boundary, catalog, heap, scan};
+
+const COLUMNS: [heap::Known; 3] = [
+    (c"issuer", pg_sys::TEXTOID),
+    (c"kid", pg_sys::TEXTOID),
+    (c"secret", pg_sys::BYTEAOID),
+];
 
 /// Keeps the secret of a key. The issuer's row is locked by the caller.
 pub fn put(issuer: &str, kid: &Kid, secret: &Secret) {
@@ -16,14 +23,17 @@ pub fn put(issuer: &str, kid: &Kid, secret: &Secret) {
         &[text(issuer), text(kid.as_str())],
         |_| (),
     );
-    heap::insert(
-        catalog::auth_relation(c"signing_secrets"),
-        &[
-            issuer.into_datum(),
-            kid.as_str().into_datum(),
-            secret.expose().into_datum(),
-        ],
-    );
+    let row = [
+        issuer.into_datum(),
+        kid.as_str().into_datum(),
+        secret.expose().into_datum(),
+    ];
+    if !heap::insert(catalog::auth_relation(c"signing_secrets"), &COLUMNS, [row]) {
+        // With a plan, or by a trigger, others might see it.
+        boundary::raise(Error::Internal(
+            "auth.signing_secrets has been altered".to_owned(),
+        ));
+    }
 }
 
 /// The secret of a key, if it is here.
