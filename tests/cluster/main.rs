@@ -75,3 +75,4 @@ mod upgrade;
 mod user_column;
 mod versions;
 mod workers;
+mod writes;
