@@ -209,11 +209,10 @@ mod tests {
         ] {
             let object: std::collections::BTreeMap<String, &serde_json::value::RawValue> =
                 serde_json::from_str(payload).unwrap_or_else(|e| error!("{e}: {payload}"));
-            let members: Vec<_> = object
+            let members = object
                 .iter()
-                .map(|(name, value)| (name.as_str(), value.get()))
-                .collect();
-            let [made, read] = [Jsonb::of_members(&members), Jsonb::parse(payload)];
+                .map(|(name, value)| (name.as_str(), value.get()));
+            let [made, read] = [Jsonb::of_members(members), Jsonb::parse(payload)];
             assert!(made.is_some() && made == read, "{payload}");
         }
     }

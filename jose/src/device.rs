@@ -19,7 +19,7 @@ pub struct InvalidDevice;
 /// [`InvalidDevice`] for JSON text that is no object, nested too deep, or names a member twice.
 pub fn device_hash(json: &str) -> Result<Option<String>, InvalidDevice> {
     let object = Object::parse(json).ok_or(InvalidDevice)?;
-    if object.members().is_empty() {
+    if object.members().next().is_none() {
         return Ok(None);
     }
     let mut canonical = String::with_capacity(json.len());
@@ -42,7 +42,7 @@ impl Claims<'_> {
 }
 
 fn write_object(object: &Object<'_>, out: &mut String) -> Option<()> {
-    let mut members = object.members();
+    let mut members: Vec<_> = object.members().collect();
     // UTF-8 sorts as its code points do.
     members.sort_unstable_by_key(|(name, _)| *name);
     out.push('{');

@@ -7,13 +7,7 @@ use crate::json::{Object, quote};
 #[must_use]
 pub fn member_names(json: &str) -> Option<Vec<String>> {
     let object = Object::parse(json)?;
-    Some(
-        object
-            .members()
-            .into_iter()
-            .map(|(name, _)| name.to_owned())
-            .collect(),
-    )
+    Some(object.members().map(|(name, _)| name.to_owned()).collect())
 }
 
 /// The JSON object without the members of these names, the other values as they stood; `None` for
@@ -23,7 +17,6 @@ pub fn without_members(json: &str, names: &[&str]) -> Option<String> {
     let object = Object::parse(json)?;
     let kept: Vec<String> = object
         .members()
-        .into_iter()
         .filter(|(name, _)| !names.contains(name))
         .map(|(name, value)| format!("{}:{}", quote(name), value.text()))
         .collect();

@@ -82,7 +82,6 @@ impl RequiredClaims {
         let rules = Object::parse(json)?;
         let rules = rules
             .members()
-            .into_iter()
             .map(|(name, value)| Some((ClaimPath::parse(name)?, value.text().to_owned())));
         rules.collect::<Option<_>>().map(Self)
     }

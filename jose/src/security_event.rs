@@ -135,7 +135,7 @@ impl Verified<'_> {
         let invalid = || Refusal::InvalidClaim.of("events");
         let events = self.payload().get("events").ok_or(Refusal::WrongPurpose)?;
         let events = object(events).ok_or_else(invalid)?;
-        let members = events.members();
+        let members: Vec<_> = events.members().collect();
         if members.iter().any(|(_, value)| object(*value).is_none()) {
             return Err(invalid());
         }

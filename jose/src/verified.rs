@@ -55,10 +55,9 @@ impl<'t> Verified<'t> {
     }
 
     /// The payload's members in order: each name, unescaped, and the text of its value.
-    #[must_use]
-    pub fn members(&self) -> Vec<(&str, &str)> {
-        let members = self.payload().members().into_iter();
-        members.map(|(name, value)| (name, value.text())).collect()
+    pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        let members = self.payload().members();
+        members.map(|(name, value)| (name, value.text()))
     }
 
     /// The id of the key that verified the token, whether or not the header named it.

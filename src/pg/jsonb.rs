@@ -12,10 +12,9 @@ use super::json::{JsonText, Jsonb};
 
 impl Jsonb {
     /// From the members of an object: their names, and the text of each one's value, valid JSON. None where a name is there twice.
-    pub fn of_members(members: &[(&str, &str)]) -> Option<Self> {
+    pub fn of_members<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Self> {
         let mut members: Vec<_> = members
-            .iter()
-            .map(|(name, value)| Some((*name, Member::read(value)?)))
+            .map(|(name, value)| Some((name, Member::read(value)?)))
             .collect::<Option<_>>()?;
         // As jsonb keeps them: the shorter names first (lengthCompareJsonbStringValue).
         members.sort_unstable_by_key(|(name, _)| (name.len(), *name));

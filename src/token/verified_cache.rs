@@ -101,7 +101,7 @@ pub fn verify_claims(text: &str, now: UnixMicros) -> Result<Rc<VerifiedToken>> {
         kid: signed.token.kid().clone(),
         key_until: signed.token.key_until(),
         claims,
-        payload: Jsonb::of_members(&signed.token.members()).ok_or(Refusal::Malformed)?,
+        payload: Jsonb::of_members(signed.token.members()).ok_or(Refusal::Malformed)?,
         listing: RefCell::default(),
         session: Answer::none(),
         link: Answer::none(),

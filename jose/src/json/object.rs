@@ -37,10 +37,10 @@ impl<'t> Object<'t> {
         let text = text.into();
         lexical::inspect(&text)?;
         let parsed = parse_unique(&text)?;
-        let members = parsed
-            .into_iter()
-            .map(|(name, value)| Member::locate(&text, name, value))
-            .collect::<Option<_>>()?;
+        let mut members = Vec::with_capacity(parsed.len());
+        for (name, value) in parsed {
+            members.push(Member::locate(&text, name, value)?);
+        }
         Some(Self { text, members })
     }
 
@@ -64,14 +64,11 @@ impl<'t> Object<'t> {
     }
 
     /// Every member in order, names unescaped.
-    pub(crate) fn members(&self) -> Vec<(&str, Value<'_>)> {
-        self.members
-            .iter()
-            .filter_map(|member| {
-                let value = self.text.get(member.value.clone())?;
-                Some((member.name(&self.text)?, Value::new(value)))
-            })
-            .collect()
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        self.members.iter().filter_map(|member| {
+            let value = self.text.get(member.value.clone())?;
+            Some((member.name(&self.text)?, Value::new(value)))
+        })
     }
 }
 
@@ -93,7 +90,13 @@ impl Member {
     }
 
     fn is_named(&self, wanted: &str, text: &str) -> bool {
-        self.name(text) == Some(wanted)
+        match &self.name {
+            Name::Plain(range) => {
+                range.len() == wanted.len()
+                    && text.as_bytes().get(range.clone()) == Some(wanted.as_bytes())
+            }
+            Name::Unescaped(name) => name == wanted,
+        }
     }
 }
 
@@ -171,7 +174,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::new();
+        // As many as a token has, mostly.
+        let mut members = Vec::with_capacity(8);
         while let Some((BorrowedName(name), value)) = map.next_entry()? {
             members.push((name, value));
         }
