@@ -2,6 +2,8 @@
 # One whole run of the benchmark, on fresh clusters. Sourced by tests/benchmark, which sets how much of everything there is.
 MAJOR=15
 BACKGROUND=()
+# What a client is started by.
+CLIENT=()
 
 stop_background() {
     kill "${BACKGROUND[@]}" || true
@@ -12,6 +14,11 @@ stop_background() {
 # start SERVER [SETTINGS]
 start() { start_server "$MAJOR/$1" "$BIN" "max_connections = 600
 ${2:-}"; }
+
+# restart SERVER [COMMAND...]: starts it anew, by that command.
+restart() {
+    as_server_user env -C "$RUN/$MAJOR/$1" "${@:2}" "$BIN/pg_ctl" restart --silent -w -D data -l log
+}
 
 # at SERVER COMMAND...: a client of that server.
 at() { PGHOST=$RUN/$MAJOR/$1 PGUSER=${AS:-postgres} PGDATABASE=${DB:-postgres} "${@:2}"; }
@@ -30,7 +37,7 @@ on() {
 # tps SERVER ARGUMENT...: transactions a second of pgbench there. Its last words are shown if it fails.
 tps() {
     local said
-    said=$(at "$1" "$BIN/pgbench" -n "${@:2}" 2>&1) || {
+    said=$(at "$1" "${CLIENT[@]}" "$BIN/pgbench" -n "${@:2}" 2>&1) || {
         tail -n 20 <<<"$said" >&2
         return 1
     }
@@ -171,7 +178,7 @@ measure_keys() {
     done
     measure_fresh ''
     echo "shared_preload_libraries = 'auth_ext'" >>"$RUN/$MAJOR/keys/data/postgresql.conf"
-    as_server_user env -C "$RUN/$MAJOR/keys" "$BIN/pg_ctl" restart --silent -w -D data -l log
+    restart keys
     measure_fresh 'preloaded '
 }
 
@@ -179,7 +186,7 @@ measure_keys() {
 bumps() { PGOPTIONS="-c auth_ext.notify=$2" tps commits -M prepared -c "$3" -j 2 -T "$SECONDS_EACH" -f "$RUN/$1.sql"; }
 
 measure_commits() {
-    local what figure name mode clients script round
+    local last=$(($(nproc) - 1))
     say "Commits with a real flush, by one client and by 32…"
     start commits "fsync = on
 shared_preload_libraries = 'auth_ext'
@@ -188,11 +195,26 @@ max_wal_size = 4GB"
     printf '%s\n' '\set id random(1, 100000)' \
         'UPDATE plain SET password_hash = clock_timestamp()::text, session_version = session_version + 1 WHERE id = :id;' >"$RUN/plain.sql"
     printf '%s\n' '\set id random(1, 100000)' 'UPDATE users SET password_hash = clock_timestamp()::text WHERE id = :id;' >"$RUN/bump.sql"
+    measure_bumps ''
+    say "The same with the clients on one core and the server on another…"
+    restart commits taskset -c "$last"
+    CLIENT=(taskset -c 0)
+    measure_bumps 'apart '
+    CLIENT=()
+    say "The same on a disk whose flush takes 2 ms…"
+    cc -shared -fPIC -O2 -o "$RUN/slow_flush.so" tests/bench/slow_flush.c
+    restart commits env LD_PRELOAD="$RUN/slow_flush.so"
+    measure_bumps 'slow '
+}
+
+# Notes beginning with $1.
+measure_bumps() {
+    local what figure name mode clients script round
     for ((round = 0; round < REPEATS; round++)); do
         for what in 'plain off 1 plain' 'off off 1 bump' 'off off 32 bump' 'relay relay 32 bump' 'inline inline 32 bump'; do
             read -r name mode clients script <<<"$what"
             figure=$(bumps "$script" "$mode" "$clients")
-            note "commit $name $clients" "$figure"
+            note "$1commit $name $clients" "$figure"
         done
     done
 }
