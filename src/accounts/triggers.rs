@@ -66,13 +66,17 @@ fn with_right_version<'a>(
         }
         return Ok(None);
     };
-    let (Some(id), Some(version)) = (
-        new.column(&users.id_column),
-        new.column(&users.version_column),
-    ) else {
+    let Some(version) = new.column(&users.version_column) else {
         return Ok(None);
     };
     let is = new.bigint(version);
+    if old.is_none() && is == Some(0) && nobody_is_remembered(users) {
+        // As most new rows are: a million of them should cost little.
+        return Ok(None);
+    }
+    let Some(id) = new.column(&users.id_column) else {
+        return Ok(None);
+    };
     let must_be = match old {
         None => match new.text(id).map(UserId::new) {
             Some(id) => inserted(users, &id, is.unwrap_or(0), &|| new.half_of(version))?,
@@ -175,18 +179,21 @@ fn leaves_nothing(
     old: Option<&TriggerRow<'_>>,
     new: Option<&TriggerRow<'_>>,
 ) -> bool {
-    if moves::any() {
-        return false;
-    }
     match (old, new) {
-        (None, Some(_)) => history::is_blank(users),
+        (None, Some(_)) => nobody_is_remembered(users),
         (Some(old), _) => {
-            invalidation::in_user_bulk()
+            !moves::any()
+                && invalidation::in_user_bulk()
                 && !needs_history()
                 && is_lost_in_bulk(users, old, new).unwrap_or(false)
         }
         (None, None) => true,
     }
+}
+
+/// May a row of any id start at any version, and is none of another partition on its way here?
+fn nobody_is_remembered(users: &Users) -> bool {
+    !moves::any() && history::is_blank(users)
 }
 
 /// Is this bump or deletion one of so many that one flush and one mark stand for all of them?

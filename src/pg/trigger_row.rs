@@ -2,10 +2,11 @@
 
 use core::ffi::CStr;
 use core::marker::PhantomData;
-use std::ffi::CString;
-
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTupleDesc};
+
+/// The room for a name of PostgreSQL's, with the NUL behind it.
+const NAMEDATALEN: usize = pg_sys::NAMEDATALEN as usize;
 
 /// OLD or NEW of a row trigger.
 pub struct TriggerRow<'a> {
@@ -67,10 +68,15 @@ impl<'a> TriggerRow<'a> {
 
     /// Finds a column of the rows of this trigger: OLD and NEW have the same ones.
     pub fn column(&self, name: &str) -> Option<TriggerColumn> {
-        let name = CString::new(name).ok()?;
+        // Not a CString: this is asked for each of a million rows.
+        let mut terminated = [0_u8; NAMEDATALEN];
+        terminated
+            .get_mut(..name.len())
+            .filter(|_| name.len() < NAMEDATALEN)?
+            .copy_from_slice(name.as_bytes());
         // SAFETY: the descriptor lives as long as self; the name is NUL-terminated; the rest are catalog look-ups.
         unsafe {
-            let number = pg_sys::SPI_fnumber(self.descriptor, name.as_ptr());
+            let number = pg_sys::SPI_fnumber(self.descriptor, terminated.as_ptr().cast());
             if number <= 0 {
                 return None;
             }
