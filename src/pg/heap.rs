@@ -3,11 +3,13 @@
 
 use core::ffi::CStr;
 
+use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 
 use super::catalog::{self, Lock};
-use super::members;
+use super::{boundary, members};
 use super::probe::{Looked, Probe, ProbedRow};
+use crate::error::Error;
 
 /// The lock of whoever writes rows.
 #[allow(clippy::cast_possible_wrap, reason = "a small constant")]
@@ -16,7 +18,7 @@ const WRITE_LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMOD
 /// A column as the caller knows it: its name and its type.
 pub type Known = (&'static CStr, pg_sys::Oid);
 
-/// A row to be written: a value for each known column, None being NULL.
+/// A row to be written: a value for each known column. None of our columns that are written so can be NULL: None is an internal error.
 pub type Values<const N: usize> = [Option<pg_sys::Datum>; N];
 
 /// Where a row stands, as long as its table is locked.
@@ -26,7 +28,7 @@ pub struct Place(pub(super) pg_sys::ItemPointerData);
 /// Inserts rows, and what finds them in the indexes. The transaction's next command sees them.
 ///
 /// False, and nothing done, where the table is not just what the extension made it: with another column, a constraint, a rule, a trigger of
-/// somebody else's, an index with an expression or predicate. Then it takes a plan. Triggers of our own do not fire.
+/// somebody else's, an index with an expression, a predicate or columns beside its keys, or one that is deferred. Then it takes a plan. Triggers of our own do not fire.
 pub fn insert<const N: usize>(
     table: pg_sys::Oid,
     columns: &[Known; N],
@@ -50,7 +52,8 @@ pub fn insert<const N: usize>(
 /// Changes the row that `probe` finds by `keys`, or inserts one: what `values` says, given the row that is there. False, and nothing done,
 /// where that takes a plan, as with [`insert`]; and where somebody else has just changed the row.
 ///
-/// The caller holds a lock that keeps others from inserting a row of those keys; one that does so all the same makes this fail.
+/// The caller holds a lock that keeps others from inserting a row of those keys, but for whoever loads the table as a whole. Such a row of a
+/// transaction in progress takes a plan, too, which waits for it; only one of the same instant makes this fail.
 pub fn upsert<const N: usize>(
     probe: &Probe,
     keys: &[pg_sys::Datum],
@@ -60,12 +63,15 @@ pub fn upsert<const N: usize>(
 ) -> bool {
     // From here on nothing moves the rows of the table.
     catalog::lock(probe.table(), Lock::Write);
-    let looked = probe.look(keys, still_holds, |row| (row.place(), values(Some(row))));
-    match looked {
+    let write = || match probe.look(keys, still_holds, |row| (row.place(), values(Some(row)))) {
         Looked::Row((place, row)) => update(probe.table(), place, columns, &row),
+        Looked::Nothing if probe.sees_unfinished(keys) => false,
         Looked::Nothing => insert(probe.table(), columns, [values(None)]),
         Looked::Changed => false,
-    }
+    };
+    // A statement may write a million of them.
+    // SAFETY: nothing that is palloc'd meanwhile is used afterwards. The context is deleted when the value is dropped.
+    unsafe { PgMemoryContexts::new("auth_ext row").switch_to(|_| write()) }
 }
 
 fn update<const N: usize>(
@@ -151,12 +157,11 @@ impl Plain {
     /// The values have the types of the known columns.
     unsafe fn form(&self, row: &[Option<pg_sys::Datum>]) -> pg_sys::HeapTuple {
         let mut values = vec![pg_sys::Datum::from(0); row.len()];
-        let mut nulls = vec![true; row.len()];
+        let mut nulls = vec![false; row.len()];
         for (place, value) in self.order.iter().zip(row) {
-            if let Some(value) = value {
-                values[*place] = *value;
-                nulls[*place] = false;
-            }
+            values[*place] = value.unwrap_or_else(|| {
+                boundary::raise(Error::Internal("NULL in a row of ours".to_owned()))
+            });
         }
         // SAFETY: as many values as the table has columns, in their order.
         unsafe {
@@ -191,12 +196,25 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
             && class.relam == pg_sys::HEAP_TABLE_AM_OID
             && (*relation).rd_rules.is_null()
             && checks.is_none_or(|checks| checks.num_check == 0 && !checks.has_generated_stored)
-            && (*relation).trigdesc.as_ref().is_none_or(|triggers| {
-                let count = usize::try_from(triggers.numtriggers).unwrap_or(0);
-                (0..count)
-                    .map(|n| &*triggers.triggers.add(n))
-                    .all(|trigger| !fires(trigger) || members::has_function(trigger.tgfoid))
-            })
+            && !class.relispartition
+            && called(relation).into_iter().all(members::has_function)
+    }
+}
+
+/// The functions of the triggers that would fire. A list of its own: whatever reads a catalog may make PostgreSQL free the relation's.
+///
+/// # Safety
+/// The relation is open.
+unsafe fn called(relation: pg_sys::Relation) -> Vec<pg_sys::Oid> {
+    // SAFETY: an open relation's triggers are as many as it says, and stay until somebody reads a catalog or takes a lock.
+    unsafe {
+        let triggers = (*relation).trigdesc.as_ref();
+        let count = triggers.map_or(0, |triggers| triggers.numtriggers);
+        (0..usize::try_from(count).unwrap_or(0))
+            .filter_map(|n| triggers.map(|triggers| &*triggers.triggers.add(n)))
+            .filter(|trigger| fires(trigger))
+            .map(|trigger| trigger.tgfoid)
+            .collect()
     }
 }
 
@@ -244,9 +262,14 @@ unsafe fn has_plain_indexes(indexes: pg_sys::CatalogIndexState) -> bool {
     unsafe {
         let count = usize::try_from((*indexes).ri_NumIndices).unwrap_or(0);
         (0..count)
-            .map(|n| &**(*indexes).ri_IndexRelationInfo.add(n))
-            .all(|index| {
-                index.ii_Expressions.is_null()
+            .map(|n| {
+                let relation = &**(*indexes).ri_IndexRelationDescs.add(n);
+                (&**(*indexes).ri_IndexRelationInfo.add(n), &*relation.rd_index)
+            })
+            .all(|(index, form)| {
+                form.indimmediate
+                    && index.ii_NumIndexAttrs == index.ii_NumIndexKeyAttrs
+                    && index.ii_Expressions.is_null()
                     && index.ii_Predicate.is_null()
                     && index.ii_ExclusionOps.is_null()
             })

@@ -109,16 +109,9 @@ impl Probe {
             }
             snapshot::see_own_changes();
             let slot = pg_sys::table_slot_create(table, core::ptr::null_mut());
-            let scan = begin_scan(table, index, self.equal.len());
-            let mut scan_keys = self.scan_keys(index, keys);
-            let count = i32::try_from(scan_keys.len()).unwrap_or(0);
-            pg_sys::index_rescan(
-                scan,
-                scan_keys.as_mut_ptr(),
-                count,
-                core::ptr::null_mut(),
-                0,
-            );
+            // It holds until it is taken anew, which nothing does while this scan lasts, and its horizon is held by the statement's
+            // own, older snapshot.
+            let scan = self.scan(table, index, snapshot::latest(), keys);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             let found = if pg_sys::index_getnext_slot(scan, forward, slot) {
                 let last = self
@@ -145,6 +138,60 @@ impl Probe {
             pg_sys::relation_close(index, READ_LOCK);
             pg_sys::relation_close(table, READ_LOCK);
             found
+        }
+    }
+
+    /// Is there a row of these keys that a transaction in progress has inserted? The table is locked by the caller.
+    pub fn sees_unfinished(&self, keys: &[pg_sys::Datum]) -> bool {
+        let mut unfinished = pg_sys::SnapshotData {
+            snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY,
+            ..Default::default()
+        };
+        // SAFETY: as in `look`; the snapshot outlives the scan, as PostgreSQL's own checks of exclusion constraints have it.
+        unsafe {
+            let table = pg_sys::table_open(self.table, READ_LOCK);
+            let index = pg_sys::index_open(self.index, READ_LOCK);
+            let slot = pg_sys::table_slot_create(table, core::ptr::null_mut());
+            let scan = self.scan(table, index, &mut unfinished, keys);
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            let is_there = pg_sys::index_getnext_slot(scan, forward, slot);
+            pg_sys::index_endscan(scan);
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            pg_sys::index_close(index, READ_LOCK);
+            pg_sys::table_close(table, READ_LOCK);
+            is_there
+        }
+    }
+
+    /// Begins a scan for the row of these keys.
+    ///
+    /// # Safety
+    /// Both are open and locked, and the index is one of the table's. The snapshot holds until the scan is over. The keys' types are
+    /// those of the equality functions.
+    unsafe fn scan(
+        &self,
+        table: pg_sys::Relation,
+        index: pg_sys::Relation,
+        snapshot: pg_sys::Snapshot,
+        keys: &[pg_sys::Datum],
+    ) -> pg_sys::IndexScanDesc {
+        let count = i32::try_from(self.equal.len()).unwrap_or(0);
+        // SAFETY: as the caller says.
+        unsafe {
+            #[cfg(not(feature = "pg18"))]
+            let scan = pg_sys::index_beginscan(table, index, snapshot, count, 0);
+            #[cfg(feature = "pg18")]
+            let scan =
+                pg_sys::index_beginscan(table, index, snapshot, core::ptr::null_mut(), count, 0);
+            let mut scan_keys = self.scan_keys(index, keys);
+            pg_sys::index_rescan(
+                scan,
+                scan_keys.as_mut_ptr(),
+                count,
+                core::ptr::null_mut(),
+                0,
+            );
+            scan
         }
     }
 
@@ -197,26 +244,4 @@ fn equality(type_oid: pg_sys::Oid) -> Option<pg_sys::Oid> {
         _ => return None,
     };
     Some(pg_sys::Oid::from(function))
-}
-
-/// Begins a scan under the latest snapshot.
-unsafe fn begin_scan(
-    table: pg_sys::Relation,
-    index: pg_sys::Relation,
-    keys: usize,
-) -> pg_sys::IndexScanDesc {
-    let keys = i32::try_from(keys).unwrap_or(0);
-    let latest = snapshot::latest();
-    // SAFETY: both are open and locked; the snapshot holds until it is taken anew, which nothing does while this scan lasts,
-    // and its horizon is held by the statement's own, older snapshot.
-    unsafe {
-        #[cfg(not(feature = "pg18"))]
-        {
-            pg_sys::index_beginscan(table, index, latest, keys, 0)
-        }
-        #[cfg(feature = "pg18")]
-        {
-            pg_sys::index_beginscan(table, index, latest, core::ptr::null_mut(), keys, 0)
-        }
-    }
 }
