@@ -7,8 +7,8 @@ use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 
 use super::catalog::{self, Lock};
-use super::{boundary, members};
 use super::probe::{Looked, Probe, ProbedRow};
+use super::{boundary, members};
 use crate::error::Error;
 
 /// The lock of whoever writes rows.
@@ -264,7 +264,10 @@ unsafe fn has_plain_indexes(indexes: pg_sys::CatalogIndexState) -> bool {
         (0..count)
             .map(|n| {
                 let relation = &**(*indexes).ri_IndexRelationDescs.add(n);
-                (&**(*indexes).ri_IndexRelationInfo.add(n), &*relation.rd_index)
+                (
+                    &**(*indexes).ri_IndexRelationInfo.add(n),
+                    &*relation.rd_index,
+                )
             })
             .all(|(index, form)| {
                 form.indimmediate

@@ -154,11 +154,7 @@ fn who_writes_the_history_meanwhile_does_not_make_a_bump_fail() {
         a.run(&format!("BEGIN; {change}"));
         let bumped = second(&app, &mut a, ends, |b| b.bump(id));
         assert_eq!(bumped, version, "{change}");
-        assert_eq!(
-            remembered(&mut a, id),
-            next_version,
-            "{change}; {ends}"
-        );
+        assert_eq!(remembered(&mut a, id), next_version, "{change}; {ends}");
     }
 }
 
