@@ -10,7 +10,7 @@ help: ## what there is
 demo: ## a tour on one screen; installs what is missing
 	@tests/demo
 
-bench: ## what the extension costs, into docs/costs.md (three runs, 25 minutes)
+bench: ## what the extension costs, into docs/costs.md (three runs, half an hour)
 	@tests/benchmark full
 
 bench-quick: ## the same on the screen, roughly (a minute)
