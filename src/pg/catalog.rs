@@ -131,7 +131,7 @@ pub enum Lock {
 
 impl Lock {
     #[allow(clippy::cast_possible_wrap, reason = "small constants")]
-    const fn level(self) -> pg_sys::LOCKMODE {
+    pub(super) const fn level(self) -> pg_sys::LOCKMODE {
         (match self {
             Self::Read => pg_sys::AccessShareLock,
             Self::Write => pg_sys::RowExclusiveLock,
@@ -241,6 +241,22 @@ pub struct Triggers {
     pub of_rows: i32,
 }
 
+/// The triggers of an open relation. They stay until somebody reads a catalog or takes a lock: then PostgreSQL may free them.
+///
+/// # Safety
+/// The relation is open, and nothing but memory is read while the answer is used.
+pub(super) unsafe fn triggers_of<'a>(
+    relation: pg_sys::Relation,
+) -> impl Iterator<Item = &'a pg_sys::Trigger> {
+    // SAFETY: an open relation's triggers are NULL, or as many as it says.
+    unsafe {
+        let described = (*relation).trigdesc.as_ref();
+        let count = described.map_or(0, |described| described.numtriggers);
+        (0..usize::try_from(count).unwrap_or(0))
+            .filter_map(move |n| described.map(|described| &*described.triggers.add(n)))
+    }
+}
+
 /// How many triggers of `relation` have names that begin so and fire so.
 pub fn triggers(relation: pg_sys::Oid, prefix: &str, fires: Fires) -> Triggers {
     let mut found = Triggers::default();
@@ -250,11 +266,7 @@ pub fn triggers(relation: pg_sys::Oid, prefix: &str, fires: Fires) -> Triggers {
         if table.is_null() {
             return found;
         }
-        let described = (*table).trigdesc.as_ref();
-        let count = described.map_or(0, |described| described.numtriggers);
-        for trigger in (0..usize::try_from(count).unwrap_or(0))
-            .filter_map(|i| described.map(|described| &*described.triggers.add(i)))
-        {
+        for trigger in triggers_of(table) {
             let name = CStr::from_ptr(trigger.tgname).to_bytes();
             let enabled = trigger.tgenabled.cast_unsigned();
             // A: always, O: unless the session is a replica.

@@ -1,4 +1,4 @@
-//! Writing rows of our own tables without a plan. That takes a fifth of the time; and PostgreSQL can print a plan with the values in
+//! Writing rows of our own tables without a plan. That takes a fraction of the time; and PostgreSQL can print a plan with the values in
 //! it, and a secret must not be printed.
 
 use core::ffi::CStr;
@@ -10,10 +10,6 @@ use super::catalog::{self, Lock};
 use super::probe::{Looked, Probe, ProbedRow};
 use super::{boundary, members};
 use crate::error::Error;
-
-/// The lock of whoever writes rows.
-#[allow(clippy::cast_possible_wrap, reason = "a small constant")]
-const WRITE_LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
 /// A column as the caller knows it: its name and its type.
 pub type Known = (&'static CStr, pg_sys::Oid);
@@ -132,7 +128,7 @@ impl Plain {
         unsafe {
             pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr());
             pg_sys::PreventCommandIfParallelMode(c"INSERT".as_ptr());
-            let relation = pg_sys::table_open(table, WRITE_LOCK);
+            let relation = pg_sys::table_open(table, Lock::Write.level());
             let order = is_plain(relation)
                 .then(|| order(relation, columns))
                 .flatten();
@@ -197,24 +193,14 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
             && (*relation).rd_rules.is_null()
             && checks.is_none_or(|checks| checks.num_check == 0 && !checks.has_generated_stored)
             && !class.relispartition
-            && called(relation).into_iter().all(members::has_function)
-    }
-}
-
-/// The functions of the triggers that would fire. A list of its own: whatever reads a catalog may make PostgreSQL free the relation's.
-///
-/// # Safety
-/// The relation is open.
-unsafe fn called(relation: pg_sys::Relation) -> Vec<pg_sys::Oid> {
-    // SAFETY: an open relation's triggers are as many as it says, and stay until somebody reads a catalog or takes a lock.
-    unsafe {
-        let triggers = (*relation).trigdesc.as_ref();
-        let count = triggers.map_or(0, |triggers| triggers.numtriggers);
-        (0..usize::try_from(count).unwrap_or(0))
-            .filter_map(|n| triggers.map(|triggers| &*triggers.triggers.add(n)))
-            .filter(|trigger| fires(trigger))
-            .map(|trigger| trigger.tgfoid)
-            .collect()
+            && {
+                // A list of its own: `has_function` may read a catalog.
+                let called: Vec<_> = catalog::triggers_of(relation)
+                    .filter(|trigger| fires(trigger))
+                    .map(|trigger| trigger.tgfoid)
+                    .collect();
+                called.into_iter().all(members::has_function)
+            }
     }
 }
 

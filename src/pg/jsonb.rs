@@ -64,7 +64,7 @@ impl<'a> Member<'a> {
                 Self::String(text.get(1..text.len().checked_sub(1)?)?.into())
             }
             b'"' => Self::String(Cow::Owned(serde_json::from_str(text).ok()?)),
-            b'[' if !text[1..].contains(['[', '{']) => {
+            b'[' if text.rfind(['[', '{']) == Some(0) => {
                 let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
                 let elements = elements.iter().map(|element| Self::read(element.get()));
                 Self::Flat(elements.collect::<Option<_>>()?)

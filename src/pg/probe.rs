@@ -108,12 +108,10 @@ impl Probe {
                 return Looked::Changed;
             }
             snapshot::see_own_changes();
-            let slot = pg_sys::table_slot_create(table, core::ptr::null_mut());
             // It holds until it is taken anew, which nothing does while this scan lasts, and its horizon is held by the statement's
             // own, older snapshot.
-            let scan = self.scan(table, index, snapshot::latest(), keys);
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            let found = if pg_sys::index_getnext_slot(scan, forward, slot) {
+            let latest = snapshot::latest();
+            let found = self.first(table, index, latest, keys, |slot| {
                 let last = self
                     .columns
                     .iter()
@@ -124,20 +122,16 @@ impl Probe {
                     pg_sys::slot_getsomeattrs_int(slot, i32::from(last));
                 }
                 let count = usize::try_from(last).unwrap_or(0);
-                Looked::Row(read(&ProbedRow {
+                read(&ProbedRow {
                     values: core::slice::from_raw_parts((*slot).tts_values, count),
                     nulls: core::slice::from_raw_parts((*slot).tts_isnull, count),
                     columns: &self.columns,
                     place: Place((*slot).tts_tid),
-                }))
-            } else {
-                Looked::Nothing
-            };
-            pg_sys::index_endscan(scan);
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
+                })
+            });
             pg_sys::relation_close(index, READ_LOCK);
             pg_sys::relation_close(table, READ_LOCK);
-            found
+            found.map_or(Looked::Nothing, Looked::Row)
         }
     }
 
@@ -151,33 +145,30 @@ impl Probe {
         unsafe {
             let table = pg_sys::table_open(self.table, READ_LOCK);
             let index = pg_sys::index_open(self.index, READ_LOCK);
-            let slot = pg_sys::table_slot_create(table, core::ptr::null_mut());
-            let scan = self.scan(table, index, &mut unfinished, keys);
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            let is_there = pg_sys::index_getnext_slot(scan, forward, slot);
-            pg_sys::index_endscan(scan);
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            let found = self.first(table, index, &mut unfinished, keys, |_| ());
             pg_sys::index_close(index, READ_LOCK);
             pg_sys::table_close(table, READ_LOCK);
-            is_there
+            found.is_some()
         }
     }
 
-    /// Begins a scan for the row of these keys.
+    /// Reads the row of these keys, in a slot.
     ///
     /// # Safety
-    /// Both are open and locked, and the index is one of the table's. The snapshot holds until the scan is over. The keys' types are
+    /// Both are open and locked, and the index is one of the table's. The snapshot holds until the row is read. The keys' types are
     /// those of the equality functions.
-    unsafe fn scan(
+    unsafe fn first<T>(
         &self,
         table: pg_sys::Relation,
         index: pg_sys::Relation,
         snapshot: pg_sys::Snapshot,
         keys: &[pg_sys::Datum],
-    ) -> pg_sys::IndexScanDesc {
+        read: impl FnOnce(*mut pg_sys::TupleTableSlot) -> T,
+    ) -> Option<T> {
         let count = i32::try_from(self.equal.len()).unwrap_or(0);
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller says. Scan and slot end here, or by the abort after an error.
         unsafe {
+            let slot = pg_sys::table_slot_create(table, core::ptr::null_mut());
             #[cfg(not(feature = "pg18"))]
             let scan = pg_sys::index_beginscan(table, index, snapshot, count, 0);
             #[cfg(feature = "pg18")]
@@ -191,7 +182,11 @@ impl Probe {
                 core::ptr::null_mut(),
                 0,
             );
-            scan
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            let found = pg_sys::index_getnext_slot(scan, forward, slot).then(|| read(slot));
+            pg_sys::index_endscan(scan);
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            found
         }
     }
 

@@ -2,11 +2,12 @@
 
 use core::ffi::CStr;
 use core::marker::PhantomData;
+
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTupleDesc};
 
 /// The room for a name of PostgreSQL's, with the NUL behind it.
-const NAMEDATALEN: usize = pg_sys::NAMEDATALEN as usize;
+const NAMEDATALEN: usize = size_of::<pg_sys::NameData>();
 
 /// OLD or NEW of a row trigger.
 pub struct TriggerRow<'a> {
@@ -71,12 +72,13 @@ impl<'a> TriggerRow<'a> {
         // Not a CString: this is asked for each of a million rows.
         let mut terminated = [0_u8; NAMEDATALEN];
         terminated
-            .get_mut(..name.len())
-            .filter(|_| name.len() < NAMEDATALEN)?
+            .get_mut(..name.len())?
             .copy_from_slice(name.as_bytes());
+        // None for a name that is too long, or has a NUL in it.
+        let name = CStr::from_bytes_with_nul(terminated.get(..=name.len())?).ok()?;
         // SAFETY: the descriptor lives as long as self; the name is NUL-terminated; the rest are catalog look-ups.
         unsafe {
-            let number = pg_sys::SPI_fnumber(self.descriptor, terminated.as_ptr().cast());
+            let number = pg_sys::SPI_fnumber(self.descriptor, name.as_ptr());
             if number <= 0 {
                 return None;
             }
