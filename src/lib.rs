@@ -91,6 +91,7 @@ pub extern "C-unwind" fn _PG_init() {
         admit: identity::admit,
     });
     invalidation::init(invalidation::Ends {
+        settle: accounts::settle,
         settle_bulk: accounts::settle_bulk,
         wake: relay::wake,
     });

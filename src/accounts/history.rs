@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::ffi::CStr;
 
 use jose::{Fingerprint, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
@@ -11,11 +12,11 @@ use pgrx::spi::quote_identifier;
 use super::users::Users;
 use crate::attach::{self, UserId};
 use crate::invalidation;
-use crate::pg::catalog::Relation;
+use crate::pg::catalog::{Lock, Relation};
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Plan, Sees, query};
 use crate::pg::probe::{Looked, Probe};
-use crate::pg::snapshot::Command;
+use crate::pg::snapshot::{self, Command};
 use crate::pg::{acting::ActingAs, catalog, clock, heap, transaction};
 use crate::trust::MARK;
 
@@ -29,19 +30,26 @@ const COLUMNS: [heap::Known; 3] = [
 /// The kept plans on `auth.user_history`. That table is fixed, so they live as long as the backend.
 struct Plans {
     remember: OurPlan,
+    end_now: OurPlan,
     past: OurPlan,
 }
 
 process_local! {
     static EMPTY: Cell<Option<Command>> = const { Cell::new(None) };
+    static MARK_AWAITED: Cell<Option<Command>> = const { Cell::new(None) };
     static PLANS: Plans = Plans {
         remember: OurPlan::new(
             "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)
              VALUES ($1, pg_catalog.clock_timestamp(), $2)
              ON CONFLICT (user_id) DO UPDATE
-                 SET bumped_at = excluded.bumped_at,
+                 SET bumped_at = greatest(h.bumped_at, excluded.bumped_at),
                      next_version = greatest(h.next_version, excluded.next_version)",
             &[pg_sys::TEXTOID, pg_sys::INT8OID],
+        ),
+        end_now: OurPlan::new(
+            "UPDATE auth.user_history AS h SET bumped_at = greatest(h.bumped_at, pg_catalog.clock_timestamp())
+             WHERE h.user_id OPERATOR(pg_catalog.=) ANY ($1)",
+            &[pg_sys::TEXTARRAYOID],
         ),
         past: OurPlan::new(
             "SELECT h.next_version, h.bumped_at FROM auth.user_history AS h
@@ -100,6 +108,9 @@ pub fn probe() -> Option<Probe> {
     Probe::new(table, &index, &keys, &["next_version", "bumped_at"])
 }
 
+/// The table of the mark that stands for all users.
+const FLOOR: &CStr = c"user_floor";
+
 /// In octets: a longer id is kept as its hash.
 const LONGEST_ID: usize = 1024;
 
@@ -133,11 +144,14 @@ fn is_remembered_without_a_plan(users: &Users, key: &str, next_version: i64) -> 
     };
     is_ours_alone
         && heap::upsert(probe, &[key], attach::still_holds, &COLUMNS, |row| {
-            let known: i64 = row.map_or(0, |row| row.required(0));
+            let past = row.map(|row| Past::new(row.required(0), row.required(1)));
+            // The clock may have gone back, as with another machine's after a failover.
+            let bumped_at = (past.as_ref()).map_or(UnixMicros(i64::MIN), |past| past.bumped_at);
+            let next = past.map_or(0, |past| past.next_version).max(next_version);
             [
                 Some(key),
-                clock::now_in_pg().into_datum(),
-                next_version.max(known).into_datum(),
+                clock::to_timestamptz(clock::now().max(bumped_at)).into_datum(),
+                next.into_datum(),
             ]
         })
 }
@@ -169,21 +183,50 @@ pub fn own_floor(users: &Users, user_id: &UserId) -> i64 {
     Past::of(users, user_id).map_or(0, |past| past.next_version)
 }
 
-/// When the sessions of a user last ended, as far as is known: never too early.
+/// When the sessions of a user last ended, as far as is known: no earlier than when the transaction that ended them began to
+/// commit.
 pub fn bumped_at(users: &Users, user_id: &UserId) -> Option<UnixMicros> {
     Past::of(users, user_id)
         .map(|past| past.bumped_at)
         .max(users.bumped_floor)
 }
 
-/// Writes one mark that stands for all users, at the end of a transaction that bumped or deleted too many for a row each.
+/// At the end of a transaction that ended the sessions of these users, each with a row of its own here: that is when they end. What
+/// was issued in the seconds since the statement must not outlive them.
+pub fn settle(user_ids: &[UserId]) {
+    let second = |time: UnixMicros| time.0.div_euclid(1_000_000);
+    if second(transaction::began_at()) == second(clock::now()) {
+        return;
+    }
+    let keys: Vec<_> = (user_ids.iter().map(key)).map(Cow::into_owned).collect();
+    transaction::to_settle(|| {
+        let _acting = ActingAs::qualified(catalog::extension_owner());
+        PLANS.with(|plans| (plans.end_now).run(Sees::Transaction, &[keys.into_datum()], 0, |_| ()));
+    });
+}
+
+/// At the end of a transaction that bumped or deleted too many for a row each: one mark for all users. Others learn of it by a message,
+/// which is sent only after the commit can be seen: until then [`await_mark`] waits.
 pub fn settle_bulk(version_floor: i64) {
+    catalog::lock(catalog::auth_relation(FLOOR), Lock::Changes);
+    mark_all(version_floor);
+}
+
+/// Waits while somebody else's mark is being committed, and hears of it.
+pub fn await_mark() {
+    let now = snapshot::command();
+    if MARK_AWAITED.replace(Some(now)) != Some(now) {
+        catalog::await_lock(catalog::auth_relation(FLOOR), Lock::Rows);
+    }
+}
+
+fn mark_all(version_floor: i64) {
     transaction::to_settle(|| {
         query(
             Sees::Transaction,
             "INSERT INTO auth.user_floor AS f (bumped_at, next_version) VALUES (clock_timestamp(), $1)
              ON CONFLICT (singleton) DO UPDATE
-                 SET bumped_at = excluded.bumped_at,
+                 SET bumped_at = greatest(f.bumped_at, excluded.bumped_at),
                      next_version = greatest(f.next_version, excluded.next_version)",
             &[(pg_sys::INT8OID, version_floor.into_datum())],
             |_| (),
@@ -203,7 +246,7 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     let mut rows = users.versions(table, i64::MIN, threshold.saturating_add(1));
     if rows.len() > threshold {
         let far = users.last_version() / 2;
-        settle_bulk(users.highest_version(table, far).saturating_add(1));
+        mark_all(users.highest_version(table, far).saturating_add(1));
         rows = users.versions(table, far, usize::MAX);
     }
     for (user_id, version) in rows {

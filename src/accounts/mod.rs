@@ -13,5 +13,5 @@ mod users;
 
 pub use binding::current;
 pub use functions::end_sessions;
-pub use history::{bumped_at, settle_bulk};
+pub use history::{bumped_at, settle, settle_bulk};
 pub use users::{Account, Users};

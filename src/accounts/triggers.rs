@@ -140,6 +140,7 @@ fn users_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     sql(|| {
+        history::await_mark();
         let attached = current();
         let Some(users) = attached.if_any()?.filter(|users| is_theirs(users, trigger)) else {
             return Ok(());
@@ -263,7 +264,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     };
     if !bumped {
         invalidation::record(event);
-    } else if invalidation::record_user(event, 0) || needs_history() {
+    } else if invalidation::record_user(event, &new.id, 0) || needs_history() {
         // The version is remembered, too, in case the row vanishes without a trace (with its partition, say).
         history::remember(users, &new.id, new.version);
     }
@@ -283,7 +284,7 @@ fn deleted(users: &Users, old: &State) {
     };
     let is_far = history::is_far_above(users, next_version);
     let mark = if is_far { 0 } else { next_version };
-    if invalidation::record_user(event, mark) || is_far || needs_history() {
+    if invalidation::record_user(event, &old.id, mark) || is_far || needs_history() {
         history::remember(users, &old.id, next_version);
     }
     one_time::end_of_user(&old.id);

@@ -15,6 +15,7 @@ use pgrx::{
 
 use super::deliver::deliver;
 use super::event::Event;
+use crate::attach::UserId;
 use crate::pg::local::process_local;
 use crate::pg::{preload, transaction};
 use crate::settings;
@@ -27,6 +28,8 @@ struct Pending {
     /// How many of them are users'.
     users: usize,
     bulk: Option<Bulk>,
+    /// Whose sessions end, but for those whom a mark stands for.
+    ended: Vec<(pg_sys::SubTransactionId, UserId)>,
     /// How many versions were raised, with the subtransaction in which.
     bumped: Vec<(pg_sys::SubTransactionId, u64)>,
     /// What the events became, once they are written.
@@ -49,7 +52,9 @@ struct Bulk {
 
 /// What others do when a transaction with events ends.
 pub struct Ends {
-    /// Called before the commit of a transaction that touched too many users for a mark each. The argument is the version below
+    /// Called before the commit of a transaction that ended the sessions of these users.
+    pub settle: fn(&[UserId]),
+    /// The same of one that touched too many users for a mark each. The argument is the version below
     /// which no new row may start.
     pub settle_bulk: fn(i64),
     /// After the commit of one that left something for the relay.
@@ -85,7 +90,7 @@ pub fn record(event: Event) -> bool {
 
 /// The same for a user's event. False when the transaction has touched so many users that one mark will stand
 /// for all of them; `next_version` is what a new row of a deleted user's id must start at.
-pub fn record_user(event: Event, next_version: i64) -> bool {
+pub fn record_user(event: Event, user_id: &UserId, next_version: i64) -> bool {
     let kept = record(event);
     PENDING.with_borrow_mut(|pending| {
         if kept {
@@ -94,7 +99,10 @@ pub fn record_user(event: Event, next_version: i64) -> bool {
             pending.bulk().users += 1;
         }
         let within = pending.all_users() <= settings::bulk_threshold();
-        if !within {
+        if within {
+            let ended = (transaction::current_subtransaction(), user_id.clone());
+            pending.ended.push(ended);
+        } else {
             let bulk = pending.bulk();
             bulk.marks = true;
             bulk.version_floor = bulk.version_floor.max(next_version);
@@ -157,6 +165,8 @@ impl Pending {
             .iter()
             .filter(|(_, event)| matches!(event, Event::User { .. }))
             .count();
+        self.ended
+            .retain(|(subtransaction, _)| *subtransaction < aborted);
         self.bumped
             .retain(|(subtransaction, _)| *subtransaction < aborted);
         self.bulk.take_if(|bulk| bulk.subtransaction >= aborted);
@@ -198,12 +208,23 @@ fn clear() {
 
 /// Before the commit: settles what a bulk leaves behind, and delivers the events.
 fn settle(may_notify: bool) {
-    let (events, bulk) = PENDING
-        .with_borrow_mut(|pending| (core::mem::take(&mut pending.events), pending.bulk.take()));
-    if let Some(bulk) = bulk.as_ref().filter(|bulk| bulk.marks)
-        && let Some(ends) = ENDS.get()
-    {
-        (ends.settle_bulk)(bulk.version_floor);
+    let (events, ended, bulk) = PENDING.with_borrow_mut(|pending| {
+        let events = core::mem::take(&mut pending.events);
+        (
+            events,
+            core::mem::take(&mut pending.ended),
+            pending.bulk.take(),
+        )
+    });
+    if let Some(ends) = ENDS.get() {
+        match &bulk {
+            Some(bulk) if bulk.marks => (ends.settle_bulk)(bulk.version_floor),
+            _ if ended.is_empty() => {}
+            _ => {
+                let ended: Vec<_> = ended.into_iter().map(|(_, user_id)| user_id).collect();
+                (ends.settle)(&ended);
+            }
+        }
     }
     let told: Vec<(Kind, String)> =
         if bulk.is_some() || events.iter().any(|(_, event)| *event == Event::Flush) {

@@ -83,7 +83,14 @@ pub fn lock(relation: pg_sys::Oid, mode: Lock) {
     unsafe { pg_sys::LockRelationOid(relation, mode.level()) };
 }
 
-/// The same without waiting: false where somebody else is in the way.
+/// Waits until nobody holds a lock that is against `mode`, and hears what was committed under it.
+pub fn await_lock(relation: pg_sys::Oid, mode: Lock) {
+    lock(relation, mode);
+    // SAFETY: locked just now.
+    unsafe { pg_sys::UnlockRelationOid(relation, mode.level()) };
+}
+
+/// The same as [`lock`] without waiting: false where somebody else is in the way.
 pub fn try_lock(relation: pg_sys::Oid, mode: Lock) -> bool {
     // SAFETY: as above.
     unsafe { pg_sys::ConditionalLockRelationOid(relation, mode.level()) }
@@ -121,10 +128,14 @@ fn has_no_page(relation: pg_sys::Oid) -> bool {
 pub enum Lock {
     /// As SELECT does.
     Read,
+    /// As SELECT FOR UPDATE does.
+    Rows,
     /// As UPDATE does.
     Write,
     /// As CREATE TRIGGER does.
     Triggers,
+    /// Against everybody who does more than read.
+    Changes,
     /// Against everybody.
     Everything,
 }
@@ -134,8 +145,10 @@ impl Lock {
     pub(super) const fn level(self) -> pg_sys::LOCKMODE {
         (match self {
             Self::Read => pg_sys::AccessShareLock,
+            Self::Rows => pg_sys::RowShareLock,
             Self::Write => pg_sys::RowExclusiveLock,
             Self::Triggers => pg_sys::ShareRowExclusiveLock,
+            Self::Changes => pg_sys::ExclusiveLock,
             Self::Everything => pg_sys::AccessExclusiveLock,
         }) as pg_sys::LOCKMODE
     }

@@ -3,10 +3,11 @@
 use core::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
+use jose::UnixMicros;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::guc;
+use super::{clock, guc};
 
 /// Has the running transaction an id, as it gets with the first row that it writes?
 pub fn has_written() -> bool {
@@ -19,6 +20,12 @@ pub fn has_written() -> bool {
 pub fn id() -> u64 {
     // SAFETY: inside of a transaction, which is not parallel and on no standby.
     unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// When the running transaction began.
+pub fn began_at() -> UnixMicros {
+    // SAFETY: reads a variable of the running transaction.
+    clock::from_pg(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })
 }
 
 /// The commit waits until it is on disk, here and on the standbys that are waited for, whatever `synchronous_commit` was set to: as

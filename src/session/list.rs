@@ -29,7 +29,7 @@ pub fn list(user_id: &UserId, now: UnixMicros) -> Result<Vec<Session>> {
             trust.named(Some(&session.issuer)).ok().map(AsRef::as_ref),
             now,
         ) {
-            Ok(()) => sessions.push(session),
+            Ok(_) => sessions.push(session),
             Err(Error::Refused(_)) => {}
             Err(error) => return Err(error),
         }

@@ -105,7 +105,7 @@ pub fn open(login: Login<'_>, now: UnixMicros) -> Result<Pair> {
 pub struct Grant<'a> {
     /// `sid`.
     pub session_id: &'a str,
-    /// User and version, as they are now.
+    /// User and version.
     pub subject: &'a token::Subject,
     /// What it is bound to.
     pub device_hash: Option<&'a str>,

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::json::JsonText;
 use crate::pg::plan::{Sees, query, text};
-use crate::token;
 use crate::trust;
 
 /// Why a session ends whose refresh token came back.
@@ -32,13 +31,13 @@ pub fn refresh(
     };
     let trust = trust::current();
     let issuer = trust.named(Some(&session.issuer)).ok();
-    match session.verify(issuer.map(AsRef::as_ref), now) {
-        Ok(()) => {}
+    let verified = session
+        .verify(issuer.map(AsRef::as_ref), now)
+        .and_then(|issuer| Ok((issuer, session.subject(issuer)?)));
+    let (issuer, subject) = match verified {
+        Ok(verified) => verified,
         Err(Error::Refused(refused)) => return Ok(Err(refused.reason)),
         Err(error) => return Err(error),
-    }
-    let Some(issuer) = issuer else {
-        return Ok(Err(Refusal::UnknownSession));
     };
     let hash = token.hash();
     if !session.tokens.accept(&hash, now, issuer.refresh_reuse) {
@@ -55,7 +54,6 @@ pub fn refresh(
         session.device_hash = device_hash;
         session.device = device;
     }
-    let subject = token::subject(issuer, &session.user_id, None)?;
     let access_token = access_token(
         issuer,
         &Grant {

@@ -1,6 +1,6 @@
 //! What a session's row holds, and whether the session could be refreshed.
 
-use jose::{Refusal, SessionVersion, UnixMicros};
+use jose::{Refusal, SessionCheck, SessionVersion, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::json::JsonText;
 use crate::pg::row::Row;
-use crate::token;
+use crate::token::{self, Subject};
 use crate::trust::Issuer;
 
 /// The columns of [`Session::read`], in its order.
@@ -69,9 +69,9 @@ impl Session {
         }
     }
 
-    /// Could it be refreshed now, as far as the session, its issuer and its user are concerned? `issuer` is None where its row
-    /// is gone.
-    pub fn verify(&self, issuer: Option<&Issuer>, now: UnixMicros) -> Result<()> {
+    /// Could it be refreshed now, as far as the session, its issuer and its user are concerned? Its issuer; the argument is None
+    /// where that one's row is gone.
+    pub fn verify<'i>(&self, issuer: Option<&'i Issuer>, now: UnixMicros) -> Result<&'i Issuer> {
         let issuer = issuer.ok_or(Refusal::UnknownSession)?;
         if self.ended {
             return Err(Refusal::SessionEnded.into());
@@ -86,7 +86,15 @@ impl Session {
         {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
-        token::verify_login(issuer, &self.user_id, self.version, self.created_at)
+        token::verify_login(issuer, &self.user_id, self.version, self.created_at)?;
+        Ok(issuer)
+    }
+
+    /// Whose its next access token is, by the version that was verified: where the user is bumped meanwhile, that token ends, too.
+    pub fn subject(&self, issuer: &Issuer) -> Result<Subject> {
+        let has_version = issuer.rules.session_check != SessionCheck::None;
+        let version = has_version.then(|| self.version.unwrap_or_default());
+        token::subject(issuer, &self.user_id, version)
     }
 }
 

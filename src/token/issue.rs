@@ -132,7 +132,7 @@ pub struct Subject {
     /// The user.
     pub user_id: UserId,
     /// What the token says in the user claim.
-    user_claim: String,
+    pub user_claim: String,
     /// None where sessions have none.
     pub session_version: Option<SessionVersion>,
 }

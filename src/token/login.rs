@@ -1,6 +1,6 @@
 //! The claim `sid`: is the session that the token is of, one login, still open? See [`crate::session`] for what opens and ends it.
 
-use jose::{Claims, Refusal, UnixMicros};
+use jose::{Claims, Refusal, SessionVersion, UnixMicros};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -15,7 +15,7 @@ use crate::trust::{self, Issuer};
 
 process_local! {
     static FIND: Plan = Plan::prepare(
-        "SELECT s.issuer, s.user_id, s.expires_at, s.ended_at FROM auth.sessions AS s
+        "SELECT s.issuer, s.user_id, s.expires_at, s.ended_at, s.session_version, s.created_at FROM auth.sessions AS s
          WHERE s.session_id OPERATOR(pg_catalog.=) $1",
         &[pg_sys::TEXTOID],
     );
@@ -27,16 +27,21 @@ struct Login {
     user_id: UserId,
     expires_at: UnixMicros,
     ended: bool,
+    version: Option<SessionVersion>,
+    created_at: UnixMicros,
 }
 
 /// Refuses a token whose session is over, as committed at this moment, or of another user or issuer. The moment until which the
 /// answer holds by the clock; None for a token that is of no session kept here.
+///
+/// A session that a bump or the kill switch ended has no tokens, also none that was made while that was being committed.
 ///
 /// One index probe at most, and none for an issuer under which no session was ever opened.
 pub fn refuse_ended(
     issuer: &Issuer,
     claims: &Claims<'_>,
     user_id: &UserId,
+    version: Option<SessionVersion>,
     now: UnixMicros,
 ) -> Result<Option<UnixMicros>> {
     if !issuer.opens_sessions {
@@ -50,6 +55,8 @@ pub fn refuse_ended(
         || login.user_id != *user_id
         || login.ended
         || login.expires_at <= now
+        || login.version.is_some() && version.is_some() && login.version != version
+        || (issuer.rules.not_before).is_some_and(|cutoff| login.created_at < cutoff)
     {
         return Err(Refusal::SessionEnded.into());
     }
@@ -64,6 +71,8 @@ fn find(issuer: &Issuer, session_id: &str) -> Option<Login> {
             user_id: UserId::new(row.required::<String>(1)),
             expires_at: time(row.required(2)),
             ended: row.get::<TimestampWithTimeZone>(3).is_some(),
+            version: row.get(4).map(SessionVersion::new),
+            created_at: time(row.required(5)),
         }),
         _ => Looked::Changed,
     };
@@ -78,6 +87,8 @@ fn find(issuer: &Issuer, session_id: &str) -> Option<Login> {
                     user_id: UserId::new(row.required::<String>(2)),
                     expires_at: time(row.required(3)),
                     ended: row.get::<TimestampWithTimeZone>(4).is_some(),
+                    version: row.get(5).map(SessionVersion::new),
+                    created_at: time(row.required(6)),
                 })
             });
             found.into_iter().next()

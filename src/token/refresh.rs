@@ -2,7 +2,7 @@
 
 use jose::{Purpose, Refusal, UnixMicros};
 
-use super::issue::{self, Request};
+use super::issue::{self, AccessToken, Subject};
 use super::revocation::Revocation;
 use super::verify::{Signed, verify_signature};
 use crate::error::{Error, Result};
@@ -38,19 +38,26 @@ pub fn refresh(text: &str, device_hash: Option<String>, now: UnixMicros) -> Resu
     }
     let set = issue::set_by_us(rules);
     let others = jose::without_members(token.payload_json(), &set).ok_or(Refusal::Malformed)?;
-    let user_id = (session.user_id.as_ref())
-        .ok_or_else(|| Refusal::MissingClaim.of(rules.user_claim.as_str()))?;
-    let fresh = issue::issue(
-        &Request {
-            user_id,
-            session_version: session.current_version.or(claims.session_version),
-            // No longer than the login that it is of.
-            ttl: session
-                .until
-                .map(|until| issuer.token_ttl.min(until.0.saturating_sub(now.0))),
-            device_hash: device_hash.or_else(|| claims.device_hash.as_deref().map(str::to_owned)),
+    let missing = || Refusal::MissingClaim.of(rules.user_claim.as_str());
+    let user_id = session.user_id.as_ref().ok_or_else(missing)?;
+    // What was verified, not what the row says by now: whoever ends the old token meanwhile ends this one, too.
+    let subject = Subject {
+        user_id: user_id.clone(),
+        user_claim: claims.user.as_deref().ok_or_else(missing)?.to_owned(),
+        session_version: session.current_version.or(claims.session_version),
+    };
+    // No longer than the login that it is of.
+    let ttl = session
+        .until
+        .map(|until| issuer.token_ttl.min(until.0.saturating_sub(now.0)));
+    let fresh = issue::access_token(
+        issuer,
+        &AccessToken {
+            subject: &subject,
+            ttl: ttl.unwrap_or(issuer.token_ttl),
+            device_hash: device_hash.as_deref().or(claims.device_hash.as_deref()),
             claims: &others,
-            issuer: Some(&rules.issuer),
+            of_session: "",
         },
         now,
     )?;

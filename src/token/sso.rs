@@ -31,11 +31,13 @@ fn required<'a>(argument: Option<&'a str>, name: &str) -> Result<&'a str> {
 #[pg_extern(sql = false)]
 fn issue_sso_token(user_id: Option<&str>, issuer: Option<&str>) -> String {
     sql(|| {
+        // Before the user's row is read: a token is not younger than what it rests on.
+        let now = clock::now();
         let trust = trust::current();
         let issuer = trust.named(issuer)?;
         let user_id = UserId::new(user_id.ok_or(Refusal::UnknownUser)?);
         let subject = subject(issuer, &user_id, None)?;
-        sign(issuer, TYP, &subject, TOKEN_TTL, clock::now())
+        sign(issuer, TYP, &subject, TOKEN_TTL, now)
     })
 }
 
@@ -105,6 +107,7 @@ struct Handoff {
 #[pg_extern(sql = false)]
 fn complete_sso(handoff: Option<&str>, device: Option<JsonText>) -> OneRow {
     sql(|| {
+        let now = clock::now();
         let handoff = consume(handoff.ok_or(Refusal::Malformed)?)?;
         let subject = still_holds(&handoff)?;
         let request = Request {
@@ -115,7 +118,7 @@ fn complete_sso(handoff: Option<&str>, device: Option<JsonText>) -> OneRow {
             claims: "{}",
             issuer: Some(&handoff.issuer),
         };
-        let token = issue(&request, clock::now())?;
+        let token = issue(&request, now)?;
         Ok(OneRow::default()
             .with(c"token", token)
             .with(c"user_id", subject.user_id.into_string())

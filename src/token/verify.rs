@@ -77,7 +77,7 @@ pub fn verify_session(issuer: &Issuer, claims: &Claims<'_>, now: UnixMicros) -> 
     let mut session = session::verify(issuer, claims)?;
     // Nobody has no sessions.
     if let Some(user_id) = &session.user_id {
-        session.until = login::refuse_ended(issuer, claims, user_id, now)?;
+        session.until = login::refuse_ended(issuer, claims, user_id, session.current_version, now)?;
     }
     Ok(session)
 }

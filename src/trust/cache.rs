@@ -174,7 +174,14 @@ impl Trust {
         let sessions = (!opening.is_empty())
             .then(|| {
                 let index = catalog::unique_index(table, &["session_id"])?;
-                let columns = ["issuer", "user_id", "expires_at", "ended_at"];
+                let columns = [
+                    "issuer",
+                    "user_id",
+                    "expires_at",
+                    "ended_at",
+                    "session_version",
+                    "created_at",
+                ];
                 Probe::new(table, &index, &["session_id"], &columns)
             })
             .flatten()

@@ -38,6 +38,7 @@ mod log_prune;
 mod log_race;
 mod log_replicas;
 mod logins;
+mod moments;
 mod notify;
 mod notify_keys;
 mod oauth;
