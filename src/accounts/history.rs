@@ -209,18 +209,6 @@ pub fn settle(user_ids: &[UserId]) {
 /// which is sent only after the commit can be seen: until then [`await_mark`] waits.
 pub fn settle_bulk(version_floor: i64) {
     catalog::lock(catalog::auth_relation(FLOOR), Lock::Changes);
-    mark_all(version_floor);
-}
-
-/// Waits while somebody else's mark is being committed, and hears of it.
-pub fn await_mark() {
-    let now = snapshot::command();
-    if MARK_AWAITED.replace(Some(now)) != Some(now) {
-        catalog::await_lock(catalog::auth_relation(FLOOR), Lock::Rows);
-    }
-}
-
-fn mark_all(version_floor: i64) {
     transaction::to_settle(|| {
         query(
             Sees::Transaction,
@@ -234,6 +222,14 @@ fn mark_all(version_floor: i64) {
     });
 }
 
+/// Waits while somebody else's mark is being committed, and hears of it.
+pub fn await_mark() {
+    let now = snapshot::command();
+    if MARK_AWAITED.replace(Some(now)) != Some(now) {
+        catalog::await_lock(catalog::auth_relation(FLOOR), Lock::Rows);
+    }
+}
+
 /// Is the version too high for the mark that stands for all users? Such a mark would leave every other user of the database no room
 /// to be bumped.
 pub fn is_far_above(users: &Users, version: i64) -> bool {
@@ -241,12 +237,13 @@ pub fn is_far_above(users: &Users, version: i64) -> bool {
 }
 
 /// Before a TRUNCATE of `table` (the users table or a partition): remembers every user as deleted, one by
-/// one or, beyond `threshold`, by one mark (which does not stand for those who are far above the others).
+/// one or, beyond `threshold`, by one mark at the commit (which does not stand for those who are far above the others).
 pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     let mut rows = users.versions(table, i64::MIN, threshold.saturating_add(1));
     if rows.len() > threshold {
         let far = users.last_version() / 2;
-        mark_all(users.highest_version(table, far).saturating_add(1));
+        let highest = users.highest_version(table, far);
+        invalidation::record_deletion_in_bulk(highest.saturating_add(1));
         rows = users.versions(table, far, usize::MAX);
     }
     for (user_id, version) in rows {

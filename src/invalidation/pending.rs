@@ -113,9 +113,11 @@ pub fn record_user(event: Event, user_id: &UserId, next_version: i64) -> bool {
 
 /// Counts the deletion of a user among so many that a flush and a mark stand for all of them; see [`in_user_bulk`].
 pub fn record_deletion_in_bulk(next_version: i64) {
+    register();
     PENDING.with_borrow_mut(|pending| {
         let bulk = pending.bulk();
         bulk.users += 1;
+        bulk.marks = true;
         bulk.version_floor = bulk.version_floor.max(next_version);
     });
 }
