@@ -121,6 +121,8 @@ fn has_no_page(relation: pg_sys::Oid) -> bool {
 pub enum Lock {
     /// As SELECT does.
     Read,
+    /// As SELECT FOR KEY SHARE does.
+    Rows,
     /// As UPDATE does.
     Write,
     /// As CREATE TRIGGER does.
@@ -134,6 +136,7 @@ impl Lock {
     pub(super) const fn level(self) -> pg_sys::LOCKMODE {
         (match self {
             Self::Read => pg_sys::AccessShareLock,
+            Self::Rows => pg_sys::RowShareLock,
             Self::Write => pg_sys::RowExclusiveLock,
             Self::Triggers => pg_sys::ShareRowExclusiveLock,
             Self::Everything => pg_sys::AccessExclusiveLock,
