@@ -58,5 +58,6 @@ fn resolve(binding: &Binding, table: catalog::Relation) -> Result<Users> {
         bumped_floor: binding.bumped_floor,
         history: history::probe(),
         bump: Default::default(),
+        keep: Default::default(),
     })
 }

@@ -38,7 +38,7 @@ fn attach_users(
         claim.attach(&users_attachment(&claim, id, version, active, bump_on)?)?;
         let attached = current();
         let users = attached.users()?;
-        history::apply(users);
+        history::apply(users)?;
         if !bumps {
             notice("no column is in bump_on: changing a password ends no session");
         }

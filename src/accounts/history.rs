@@ -11,6 +11,7 @@ use pgrx::spi::quote_identifier;
 
 use super::users::Users;
 use crate::attach::{self, UserId};
+use crate::error::Result;
 use crate::invalidation;
 use crate::pg::catalog::{Lock, Relation};
 use crate::pg::local::process_local;
@@ -252,7 +253,15 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
 }
 
 /// Raises each user's version in the table to the least that the history allows: the table may be a copy of an earlier time.
-pub fn apply(users: &Users) {
+pub fn apply(users: &Users) -> Result<()> {
+    for (id, next_version) in behind(users) {
+        users.raise(&id, next_version);
+    }
+    transaction::refuse_if_missed(|| !behind(users).is_empty())
+}
+
+/// The users whose version the history does not allow, each with the least that it allows.
+fn behind(users: &Users) -> Vec<(UserId, i64)> {
     let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
     let version = format!("coalesce(u.{}, 0)", quote_identifier(&users.version_column));
     // The id as `key` has it.
@@ -268,16 +277,11 @@ pub fn apply(users: &Users) {
         table = users.table.as_source(),
         history = catalog::place("auth.user_history"),
     );
-    let behind = {
-        let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
-        Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
-            (
-                UserId::new(row.required::<String>(1)),
-                row.required::<i64>(2),
-            )
-        })
-    };
-    for (id, next_version) in behind {
-        users.raise(&id, next_version);
-    }
+    let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
+    Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
+        (
+            UserId::new(row.required::<String>(1)),
+            row.required::<i64>(2),
+        )
+    })
 }

@@ -14,7 +14,7 @@ use crate::pg::boundary::sql;
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Sees, query, text};
 use crate::pg::snapshot::Command;
-use crate::pg::{catalog, clock};
+use crate::pg::{catalog, clock, transaction};
 use crate::staleness;
 
 const HOUR: i64 = 3_600 * 1_000_000;
@@ -49,7 +49,8 @@ fn issue_one_time_token(
         let lifetime = lifetime(purpose, ttl)?;
         let attached = current();
         let user_id = UserId::new(user_id.ok_or(Refusal::UnknownUser)?);
-        let account = (attached.users()?.find(&user_id)).ok_or(Refusal::UnknownUser)?;
+        // Whoever deletes the user has to see the token, and ends it.
+        let account = (attached.users()?.find_to_keep(&user_id)).ok_or(Refusal::UnknownUser)?;
         if !account.active {
             return Err(Refusal::InactiveUser.into());
         }
@@ -101,25 +102,36 @@ fn consume_one_time_token(token: &str, purpose: &str) -> Option<String> {
     })
 }
 
+/// The unused tokens of a user.
+macro_rules! unused {
+    () => {
+        "auth.one_time_tokens AS t
+         WHERE pg_catalog.md5(t.user_id) OPERATOR(pg_catalog.=) pg_catalog.md5($1)
+           AND t.user_id OPERATOR(pg_catalog.=) $1 AND t.used_at IS NULL"
+    };
+}
+
 process_local! {
     static EMPTY: Cell<Option<Command>> = const { Cell::new(None) };
-    static END_OF_USER: OurPlan = OurPlan::new(
-        "DELETE FROM auth.one_time_tokens AS t
-         WHERE pg_catalog.md5(t.user_id) OPERATOR(pg_catalog.=) pg_catalog.md5($1)
-           AND t.user_id OPERATOR(pg_catalog.=) $1 AND t.used_at IS NULL",
-        &[pg_sys::TEXTOID],
-    );
+    static END_OF_USER: OurPlan =
+        OurPlan::new(concat!("DELETE FROM ", unused!()), &[pg_sys::TEXTOID]);
+    static LEFT_OF_USER: OurPlan =
+        OurPlan::new(concat!("SELECT FROM ", unused!()), &[pg_sys::TEXTOID]);
 }
 
 /// A deleted user's tokens end: the next user of that id is somebody else.
-pub fn end_of_user(user_id: &UserId) {
+pub fn end_of_user(user_id: &UserId) -> Result<()> {
     // Most applications have none, and may delete a million users.
     if has_none() {
-        return;
+        return Ok(());
     }
     let _acting = ActingAs::qualified(catalog::extension_owner());
     let arguments = [user_id.as_str().into_datum()];
     END_OF_USER.with(|plan| plan.run(Sees::Transaction, &arguments, 0, |_| ()));
+    transaction::refuse_if_missed(|| {
+        let left = LEFT_OF_USER.with(|plan| plan.run(Sees::Latest, &arguments, 1, |_| ()));
+        !left.is_empty()
+    })
 }
 
 /// Has nobody a token?
@@ -128,13 +140,17 @@ pub fn has_none() -> bool {
 }
 
 /// The same for users that are not known one by one.
-pub fn end_of_all() {
+pub fn end_of_all() -> Result<()> {
     query(
         Sees::Transaction,
         "DELETE FROM auth.one_time_tokens WHERE used_at IS NULL",
         &[],
         |_| (),
     );
+    transaction::refuse_if_missed(|| {
+        let left = "SELECT FROM auth.one_time_tokens WHERE used_at IS NULL LIMIT 1";
+        !query(Sees::Latest, left, &[], |_| ()).is_empty()
+    })
 }
 
 /// The user who could consume the token now: the user is active, and the token is unused, in time and of that purpose.

@@ -158,13 +158,13 @@ fn users_after_row<'a>(
             },
             (Some(old), Some(new)) if old.id == new.id => changed(users, &old, &new),
             (Some(old), Some(new)) => {
-                deleted(users, &old);
+                deleted(users, &old)?;
                 hold_floor(users, &new)
             }
             (Some(old), None) => {
                 if !moves::is_moving(&old.id) || users.find(&old.id).is_none() {
                     moves::end(&old.id);
-                    deleted(users, &old);
+                    deleted(users, &old)?;
                 }
                 Ok(())
             }
@@ -271,7 +271,7 @@ fn changed(users: &Users, old: &State, new: &State) -> Result<()> {
     Ok(())
 }
 
-fn deleted(users: &Users, old: &State) {
+fn deleted(users: &Users, old: &State) -> Result<()> {
     if !users.has_unique_ids {
         // There may be a second row of that id, which nobody could use while there were two. Old tokens must not hold by it.
         users.raise(&old.id, old.next_version());
@@ -287,7 +287,7 @@ fn deleted(users: &Users, old: &State) {
     if invalidation::record_user(event, &old.id, mark) || is_far || needs_history() {
         history::remember(users, &old.id, next_version);
     }
-    one_time::end_of_user(&old.id);
+    one_time::end_of_user(&old.id)
 }
 
 /// Must each user of a bulk have a row of its own in the history? Only issuers that compare `iat` need that; for the others one
@@ -315,7 +315,7 @@ fn users_before_truncate<'a>(
                 settings::bulk_threshold()
             };
             history::remember_all(users, &truncated, threshold);
-            one_time::end_of_all();
+            one_time::end_of_all()?;
             invalidation::record(Event::Flush);
         }
         Ok(())

@@ -42,6 +42,8 @@ pub struct Users {
     pub(super) history: Option<Probe>,
     /// The kept plan of a bump, made when it is first needed.
     pub(super) bump: TablePlan,
+    /// The same of [`Users::find_to_keep`].
+    pub(super) keep: TablePlan,
 }
 
 /// What a session depends on.
@@ -69,6 +71,26 @@ impl Users {
     /// Is it a partitioned table, whose rows an UPDATE can move?
     pub fn is_partitioned(&self) -> bool {
         self.table.kind == b'p'
+    }
+
+    /// As [`Users::find`]; and until the transaction ends nobody deletes the user or changes the id, as if a foreign key referred to
+    /// the row. Whoever is doing that is waited for.
+    pub fn find_to_keep(&self, user_id: &UserId) -> Option<Account> {
+        let id = self.id_type.datum(user_id.as_str())?;
+        let _acting = ActingAs::reader(self.table.owner);
+        let types = [self.id_type.parameter()];
+        let plan = (self.keep).on(&self.table, Sees::LatestToLock, &types, |table| {
+            format!(
+                "SELECT FROM {table} AS u WHERE u.{id} OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
+                id = quote_identifier(&self.id_column),
+                table = table.as_source(),
+            )
+        });
+        if let Some(now) = successor(self, current) {
+            return now.sound()?.find_to_keep(user_id);
+        }
+        let kept = plan.run(Sees::LatestToLock, &[Some(id)], 0, |_| ());
+        self.find(user_id).filter(|_| !kept.is_empty())
     }
 
     /// Raises the user's version by one and answers it. The table's triggers do the rest.

@@ -70,7 +70,8 @@ pub struct Plans {
     by_fingerprint: TablePlan,
     by_id: TablePlan,
     by_prefix: TablePlan,
-    touch: TablePlan,
+    note_use: TablePlan,
+    fill: TablePlan,
 }
 
 /// A key's row.
@@ -85,12 +86,15 @@ pub struct KeyRow {
     pub active: bool,
     /// When it ends.
     pub expires_at: Option<UnixMicros>,
-    /// The bcrypt hash, where it was asked for.
+    /// The bcrypt hash of a row without a fingerprint, where it was asked for.
     pub hash: Option<String>,
 }
 
 /// More candidates with one prefix are not tried: each costs a bcrypt.
 const MAX_CANDIDATES: i64 = 8;
+
+/// The time of a use, as SQL has it.
+const NOW: &str = "pg_catalog.clock_timestamp()";
 
 impl TimeColumn {
     /// The SQL expression of the column as `timestamptz`.
@@ -196,46 +200,85 @@ impl ApiKeys {
         self.read(&plan, &[prefix.into_datum()])
     }
 
-    /// Writes down that a key was used, at most once a minute and not while another session has locked the row; and the key's
-    /// fingerprint, where the row has none yet.
-    pub fn touch(&self, id: &str, fingerprint: &Fingerprint) {
+    /// Writes down that a key was used, at most once a minute, and not while another session has locked the row; and the key's
+    /// fingerprint, if the row was found by its hash. A row that was given to another key meanwhile is left alone.
+    pub fn touch(&self, row: &KeyRow, fingerprint: &Fingerprint) {
+        match &row.hash {
+            Some(hash) => self.fill(&row.id, fingerprint, &Fingerprint::of(hash)),
+            None => self.note_use(&row.id, fingerprint),
+        }
+    }
+
+    fn note_use(&self, id: &str, fingerprint: &Fingerprint) {
+        let Some(used) = &self.last_used else { return };
+        self.update_unlocked(&self.plans.note_use, id, &[fingerprint], || {
+            let (name, now) = (quote_identifier(&used.name), used.store(NOW));
+            let condition = format!(
+                "k.{} OPERATOR(pg_catalog.=) $2 AND (k.{name} IS NULL OR k.{name} OPERATOR(pg_catalog.<)
+                     ({now} OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval))",
+                quote_identifier(&self.fingerprint_column)
+            );
+            (format!("{name} = {now}"), condition)
+        });
+    }
+
+    /// The hash is compared by its digest: a plan's parameters can be printed.
+    fn fill(&self, id: &str, fingerprint: &Fingerprint, hash: &Fingerprint) {
+        let Some(hash_column) = &self.hash_column else {
+            return;
+        };
+        self.update_unlocked(&self.plans.fill, id, &[fingerprint, hash], || {
+            let column = quote_identifier(&self.fingerprint_column);
+            let mut sets = format!("{column} = $2");
+            if let Some(used) = &self.last_used {
+                let (name, now) = (quote_identifier(&used.name), used.store(NOW));
+                sets.push_str(&format!(", {name} = {now}"));
+            }
+            let condition = format!(
+                "k.{column} IS NULL AND pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+                     k.{}::pg_catalog.text, 'UTF8')), 'hex') OPERATOR(pg_catalog.=) $3",
+                quote_identifier(hash_column)
+            );
+            (sets, condition)
+        });
+    }
+
+    /// Makes an UPDATE of the row of that id, of what `sql` sets and on which condition; none while another session has locked
+    /// the row. The further parameters are `texts`.
+    fn update_unlocked(
+        &self,
+        kept: &TablePlan,
+        id: &str,
+        texts: &[&Fingerprint],
+        sql: impl FnOnce() -> (String, String),
+    ) {
         let Some(id) = self.id_type.datum(id) else {
             return;
         };
+        let (mut types, mut arguments) = (vec![self.id_type.parameter()], vec![Some(id)]);
+        for text in texts {
+            types.push(pg_sys::TEXTOID);
+            arguments.push(text.as_str().into_datum());
+        }
         let _acting = ActingAs::writer(self.table.owner, Some(&self.table.schema));
-        let types = [self.id_type.parameter(), pg_sys::TEXTOID];
-        let plan = (self.plans.touch).on(&self.table, Sees::Transaction, &types, |table| {
-            let column = quote_identifier(&self.fingerprint_column);
-            let now = "pg_catalog.clock_timestamp()";
-            let mut sets = format!("{column} = coalesce(k.{column}, $2)");
-            let mut due = format!("k.{column} IS NULL");
-            if let Some(used) = &self.last_used {
-                let (name, stored) = (quote_identifier(&used.name), used.store(now));
-                sets.push_str(&format!(", {name} = {stored}"));
-                due.push_str(&format!(
-                    " OR k.{name} IS NULL OR k.{name} OPERATOR(pg_catalog.<)
-                         ({stored} OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval)"
-                ));
-            }
+        let plan = kept.on(&self.table, Sees::Transaction, &types, |table| {
+            let (sets, condition) = sql();
             let (table, id) = (table.as_source(), quote_identifier(&self.id_column));
+            // Twice, since each of the two takes the row as it is by then, and not as the statement's snapshot shows it.
             format!(
                 "UPDATE {table} AS k SET {sets}
                  WHERE k.{id} OPERATOR(pg_catalog.=) (
                      SELECT k.{id} FROM {table} AS k
-                     WHERE k.{id} OPERATOR(pg_catalog.=) $1 AND ({due})
-                     FOR UPDATE SKIP LOCKED)"
+                     WHERE k.{id} OPERATOR(pg_catalog.=) $1 AND {condition}
+                     FOR UPDATE SKIP LOCKED)
+                   AND {condition}"
             )
         });
         // The next use is written down there.
         if successor(self, current).is_some() {
             return;
         }
-        plan.run(
-            Sees::Transaction,
-            &[Some(id), fingerprint.as_str().into_datum()],
-            0,
-            |_| (),
-        );
+        plan.run(Sees::Transaction, &arguments, 0, |_| ());
     }
 
     /// Ends a key; false when there is none or it has ended.

@@ -60,15 +60,24 @@ pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
     let found = find(keys, key, now)?;
     check(&found.row, now)?;
     if transaction::may_note_a_use() && !keys.can_defer_triggers {
-        keys.touch(&found.row.id, &found.fingerprint);
+        keys.touch(&found.row, &found.fingerprint);
     }
     Ok(found)
 }
 
 /// Finds the row of a key that was verified before, and verifies the key again. Nothing is written.
 pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<Found> {
-    let row = keys
-        .find(&mark.fingerprint)
+    let row = find_again(keys, mark).ok_or(Refusal::UnknownApiKey)?;
+    check(&row, now)?;
+    Ok(Found {
+        row,
+        fingerprint: mark.fingerprint.clone(),
+    })
+}
+
+/// The row that was found before, if it still has the fingerprint, or the hash and no fingerprint.
+fn find_again(keys: &ApiKeys, mark: &KeyMark) -> Option<KeyRow> {
+    keys.find(&mark.fingerprint)
         .or_else(|| {
             // The hash is read of rows without a fingerprint only.
             let row = keys.find_by_id(&mark.id)?;
@@ -76,12 +85,6 @@ pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<F
             (Some(hash) == mark.hash).then_some(row)
         })
         .filter(|row| row.id == mark.id)
-        .ok_or(Refusal::UnknownApiKey)?;
-    check(&row, now)?;
-    Ok(Found {
-        row,
-        fingerprint: mark.fingerprint.clone(),
-    })
 }
 
 /// Finds a key: by one index probe, or, for rows without a fingerprint, by its prefix and hash.
@@ -93,14 +96,14 @@ pub fn find(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
     let fingerprint = Fingerprint::of(key);
     let row = keys
         .find(&fingerprint)
-        .or_else(|| find_by_hash(keys, key))
+        .or_else(|| find_by_hash(keys, key, &fingerprint))
         // Another session may have filled the fingerprint in between the two.
         .or_else(|| keys.has_hashes().then(|| keys.find(&fingerprint)).flatten())
         .ok_or(Refusal::UnknownApiKey)?;
     Ok(Found { row, fingerprint })
 }
 
-fn find_by_hash(keys: &ApiKeys, key: &str) -> Option<KeyRow> {
+fn find_by_hash(keys: &ApiKeys, key: &str, fingerprint: &Fingerprint) -> Option<KeyRow> {
     if key.len() > hash::LONGEST_KEY {
         return None;
     }
@@ -110,11 +113,14 @@ fn find_by_hash(keys: &ApiKeys, key: &str) -> Option<KeyRow> {
     if candidates.len() > 1 && !acting::may_execute("verify_api_key") {
         candidates.truncate(1);
     }
-    candidates.into_iter().find(|row| {
+    let row = candidates.into_iter().find(|row| {
         row.hash
             .as_deref()
             .is_some_and(|hash| hash::matches(key, hash))
-    })
+    })?;
+    // bcrypt takes its time. Meanwhile the key may have been rotated or deactivated.
+    let fingerprint = fingerprint.clone();
+    find_again(keys, &Found { row, fingerprint }.mark())
 }
 
 /// Refuses a key that was deactivated or has expired, or whose owner is gone or inactive. Ending the owner's

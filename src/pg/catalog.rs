@@ -128,7 +128,7 @@ fn has_no_page(relation: pg_sys::Oid) -> bool {
 pub enum Lock {
     /// As SELECT does.
     Read,
-    /// As SELECT FOR UPDATE does.
+    /// As SELECT FOR KEY SHARE does.
     Rows,
     /// As UPDATE does.
     Write,

@@ -18,6 +18,8 @@ pub enum Sees {
     /// What is committed at this moment, and the transaction's own changes, also inside a REPEATABLE
     /// READ transaction that began earlier. Reads only.
     Latest,
+    /// The same, of rows that the query locks: PostgreSQL's foreign-key checks see so, too (`ri_PerformCheck`).
+    LatestToLock,
     /// What the snapshot shows that the caller has made the active one. Reads only.
     Active,
     /// What any command of this transaction would see. May write.
@@ -55,6 +57,7 @@ impl TablePlan {
     ) -> Rc<Plan> {
         let lock = match sees {
             Sees::Transaction => Lock::Write,
+            Sees::LatestToLock => Lock::Rows,
             Sees::Latest | Sees::Active => Lock::Read,
         };
         catalog::lock(table.oid, lock);
@@ -119,8 +122,9 @@ impl Plan {
             // SAFETY: inside an SPI connection; plan and arrays outlive the call; the snapshot is
             // registered with the executor by SPI, and pushed here only to plan under it.
             let status = unsafe {
-                let read_only = sees != Sees::Transaction;
-                if sees == Sees::Latest {
+                let read_only = matches!(sees, Sees::Latest | Sees::Active);
+                let sees_latest = matches!(sees, Sees::Latest | Sees::LatestToLock);
+                if sees_latest {
                     snapshot::see_own_changes();
                     pg_sys::PushActiveSnapshot(snapshot::latest());
                 }
@@ -128,17 +132,17 @@ impl Plan {
                     self.plan,
                     values.as_mut_ptr(),
                     nulls.as_ptr(),
-                    if read_only {
-                        pg_sys::GetActiveSnapshot()
-                    } else {
+                    if sees == Sees::Transaction {
                         core::ptr::null_mut()
+                    } else {
+                        pg_sys::GetActiveSnapshot()
                     },
                     core::ptr::null_mut(),
                     read_only,
                     true,
                     limit,
                 );
-                if sees == Sees::Latest {
+                if sees_latest {
                     pg_sys::PopActiveSnapshot();
                 }
                 status

@@ -8,6 +8,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::{clock, guc};
+use crate::error::{Error, Result};
 
 /// Has the running transaction an id, as it gets with the first row that it writes?
 pub fn has_written() -> bool {
@@ -115,8 +116,23 @@ pub fn may_note_a_use() -> bool {
         !pg_sys::XactReadOnly
             && !pg_sys::RecoveryInProgress()
             && !pg_sys::IsInParallelMode()
-            && pg_sys::XactIsoLevel < i32::try_from(pg_sys::XACT_REPEATABLE_READ).unwrap_or(0)
+            && !keeps_its_snapshot()
     }
+}
+
+/// Do all statements of the transaction see what the first one saw (`IsolationUsesXactSnapshot`, xact.h)?
+fn keeps_its_snapshot() -> bool {
+    // SAFETY: reads a variable of the running transaction.
+    unsafe { pg_sys::XactIsoLevel >= i32::try_from(pg_sys::XACT_REPEATABLE_READ).unwrap_or(0) }
+}
+
+/// Called after a statement that ends every row of a kind. Under a transaction's snapshot it passes over those that were committed
+/// since, and PostgreSQL sees no conflict in that: it is 40001 if `is_any_left`, which looks at what is committed now, finds one.
+pub fn refuse_if_missed(is_any_left: impl FnOnce() -> bool) -> Result<()> {
+    if keeps_its_snapshot() && is_any_left() {
+        return Err(Error::Retry);
+    }
+    Ok(())
 }
 
 /// Runs `body` in a subtransaction. Where it fails, what it did is undone, and the message of the error is answered; a

@@ -1,8 +1,10 @@
 //! Ending sessions, and telling the listeners.
 
 use crate::attach::UserId;
+use crate::error::Result;
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::plan::{Sees, query, text};
+use crate::pg::transaction;
 
 /// Which sessions end.
 pub enum Ended<'a> {
@@ -20,8 +22,8 @@ pub enum Ended<'a> {
     },
 }
 
-/// Ends sessions that are open; how many that were.
-pub fn end(which: &Ended<'_>, reason: &str) -> usize {
+/// Ends sessions that are open; how many that were. 40001 where one was opened after the transaction's snapshot.
+pub fn end(which: &Ended<'_>, reason: &str) -> Result<usize> {
     let reason = Reason::new(reason);
     let (condition, user_id, session_id) = match *which {
         Ended::One(session_id) => ("s.session_id = $2 AND $1 IS NULL", None, Some(session_id)),
@@ -43,18 +45,16 @@ pub fn end(which: &Ended<'_>, reason: &str) -> usize {
             session_id,
         ),
     };
+    let condition =
+        format!("{condition} AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()");
+    let (user_id, session_id) = (text(user_id.map(UserId::as_str)), text(session_id));
     let ended = query(
         Sees::Transaction,
         &format!(
             "UPDATE auth.sessions AS s SET ended_at = clock_timestamp(), ended_reason = $3
-             WHERE {condition} AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()
-             RETURNING s.session_id, s.user_id"
+             WHERE {condition} RETURNING s.session_id, s.user_id"
         ),
-        &[
-            text(user_id.map(UserId::as_str)),
-            text(session_id),
-            text(reason.as_str()),
-        ],
+        &[user_id, session_id, text(reason.as_str())],
         |row| {
             (
                 row.required::<String>(1),
@@ -62,6 +62,10 @@ pub fn end(which: &Ended<'_>, reason: &str) -> usize {
             )
         },
     );
+    transaction::refuse_if_missed(|| {
+        let left = format!("SELECT FROM auth.sessions AS s WHERE {condition} LIMIT 1");
+        !query(Sees::Latest, &left, &[user_id, session_id], |_| ()).is_empty()
+    })?;
     let count = ended.len();
     for (sid, user_id) in ended {
         invalidation::record(Event::Session {
@@ -70,5 +74,5 @@ pub fn end(which: &Ended<'_>, reason: &str) -> usize {
             reason: reason.clone(),
         });
     }
-    count
+    Ok(count)
 }

@@ -151,7 +151,10 @@ fn columns(session: Session) -> Columns {
 
 #[pg_extern(sql = false)]
 fn end_session(session_id: Option<&str>, reason: Option<&str>) -> bool {
-    sql(|| Ok(session_id.is_some_and(|id| end::end(&Ended::One(id), reason.unwrap_or(LOGOUT)) > 0)))
+    sql(|| match session_id {
+        Some(id) => Ok(end::end(&Ended::One(id), reason.unwrap_or(LOGOUT))? > 0),
+        None => Ok(false),
+    })
 }
 
 #[pg_extern(sql = false)]
@@ -165,7 +168,7 @@ fn end_my_session(session_id: Option<&str>) -> bool {
             session_id,
             user_id: &me.user_id,
         };
-        Ok(end::end(&ended, LOGOUT) > 0)
+        Ok(end::end(&ended, LOGOUT)? > 0)
     })
 }
 
@@ -177,7 +180,7 @@ fn end_my_other_sessions() -> i64 {
             user_id: &me.user_id,
             session_id: me.session_id.as_deref(),
         };
-        Ok(i64::try_from(end::end(&ended, LOGOUT)).unwrap_or(i64::MAX))
+        Ok(i64::try_from(end::end(&ended, LOGOUT)?).unwrap_or(i64::MAX))
     })
 }
 

@@ -41,7 +41,7 @@ pub fn refresh(
     };
     let hash = token.hash();
     if !session.tokens.accept(&hash, now, issuer.refresh_reuse) {
-        end::end(&Ended::One(&session.id), THEFT);
+        end::end(&Ended::One(&session.id), THEFT)?;
         return Ok(Err(Refusal::Revoked));
     }
     let known = session.device_hash.is_some();

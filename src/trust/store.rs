@@ -8,6 +8,7 @@ use crate::error::{self, Error, Result, quoted};
 use crate::pg::catalog;
 use crate::pg::plan::{Sees, query, text};
 use crate::pg::row::only;
+use crate::pg::transaction;
 
 /// A parameter that is NULL or a bigint.
 fn bigint(value: Option<i64>) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
@@ -149,7 +150,8 @@ pub fn retire(issuer: &str, kid: &Kid, at: TimestampWithTimeZone) -> Result<bool
     Ok(retired == [true])
 }
 
-/// Makes the members of a JWKS the issuer's keys from a JWKS, and answers their kids.
+/// Makes the members of a JWKS the issuer's keys from a JWKS, and answers their kids. 40001 where another import has added a key
+/// after the transaction's snapshot.
 pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<Kid>> {
     let members = jose::import_jwks(jwks)?;
     lock(issuer)?;
@@ -161,14 +163,21 @@ pub fn import_jwks(issuer: &str, jwks: &str) -> Result<Vec<Kid>> {
         }
     }
     let names: Vec<&str> = kids.iter().map(Kid::as_str).collect();
+    let arguments = [text(issuer), (pg_sys::TEXTARRAYOID, names.into_datum())];
+    let withdrawn = "issuer = $1 AND from_jwks AND kid <> ALL ($2)
+        AND (verify_until IS NULL OR verify_until > clock_timestamp())";
     query(
         Sees::Transaction,
-        "UPDATE auth.signing_key_store SET verify_until = clock_timestamp()
-         WHERE issuer = $1 AND from_jwks AND kid <> ALL ($2)
-           AND (verify_until IS NULL OR verify_until > clock_timestamp())",
-        &[text(issuer), (pg_sys::TEXTARRAYOID, names.into_datum())],
+        &format!(
+            "UPDATE auth.signing_key_store SET verify_until = clock_timestamp() WHERE {withdrawn}"
+        ),
+        &arguments,
         |_| (),
     );
+    transaction::refuse_if_missed(|| {
+        let left = format!("SELECT FROM auth.signing_key_store WHERE {withdrawn} LIMIT 1");
+        !query(Sees::Latest, &left, &arguments, |_| ()).is_empty()
+    })?;
     Ok(kids)
 }
 

@@ -1,6 +1,7 @@
 //! What the use of an API key writes down, where it doesn't, and whom it never makes wait.
 
 mod hashed;
+mod rotated;
 
 use std::time::{Duration, Instant};
 

@@ -321,6 +321,26 @@ fn a_table_that_is_swapped_in_has_no_version_below_what_the_history_says() {
 }
 
 #[test]
+fn a_table_that_is_attached_in_an_older_snapshot_has_no_version_below_the_history_either() {
+    let app = App::new(shared(), "attached");
+    let (mut a, mut b) = (app.connect(), app.connect());
+    let ended = a.issue("41");
+    a.bump("41");
+    a.run("SELECT auth.detach_users(); DELETE FROM users WHERE id = 41");
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM users";
+    let attach = "SELECT auth.attach_users('users', bump_on => '{email}')";
+    b.run(begin);
+    a.run("INSERT INTO users (id) VALUES (41)");
+    refused(b.batch_execute(attach), "40001", None);
+    b.run("ROLLBACK");
+    // Whoever retries succeeds.
+    b.run(begin);
+    b.run(attach);
+    b.run("COMMIT");
+    assert_eq!(a.verdict(&ended), "session_version_mismatch");
+}
+
+#[test]
 fn a_bump_is_on_disk_when_it_is_confirmed_whatever_synchronous_commit_says() {
     let cluster = Cluster::with_config(
         "durable",

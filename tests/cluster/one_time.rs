@@ -4,6 +4,8 @@ use auth_ext_tests::{
     App, Ask, Client, Listener, attempt, json, no, race, refused, second, shared,
 };
 
+mod deleted;
+
 const CONSUME: &str = "SELECT auth.consume_one_time_token($1, 'password_reset')";
 const VALIDATE: &str = "SELECT auth.validate_one_time_token($1, 'password_reset')";
 

@@ -4,7 +4,9 @@
 
 use std::sync::mpsc::Receiver;
 
-use auth_ext_tests::{App, Ask, Client, Cluster, DbError, base64, secret_parts, shared, spellings};
+use auth_ext_tests::{
+    App, Ask, Client, Cluster, DbError, base64, json, secret_parts, service, shared, spellings,
+};
 
 use calls::{CALLS, SECRET};
 
@@ -201,6 +203,13 @@ fn no_function_lets_postgresql_print_what_is_secret() {
     sweep.put("unknown_key", &format!("rfs{}", random.get(5..60).unwrap()));
     // Cost 4, so that the test is quick.
     sweep.quiet.rows("INSERT INTO keys (id, user_id, name, prefix, key_hash) VALUES ('old', 41, 'old', left($1, 8), '$2b$04$' || repeat('a', 53))", &[&old]);
+    // And one that is found by its hash, and gets its fingerprint.
+    let hashed = format!("rfs{random}");
+    let hash = service(&["hash"], &json!({"plain": hashed, "rounds": 4}));
+    let hash = hash.as_str().unwrap();
+    sweep.put("hashed_key", &hashed);
+    sweep.put("key_hash", hash);
+    sweep.quiet.rows("INSERT INTO keys (id, user_id, name, prefix, key_hash) VALUES ('hashed', 41, 'hashed', left($1, 8), $2)", &[&hashed, &hash]);
     for (name, expression) in CALLS {
         sweep.call(name, expression);
         if *name == "gone" {
@@ -223,6 +232,8 @@ fn no_function_lets_postgresql_print_what_is_secret() {
     for proof in proofs {
         assert!(said.contains(proof), "the server says {proof}");
     }
+    let filled = "SELECT key_fingerprint IS NOT NULL FROM keys WHERE id = 'hashed'";
+    assert!(sweep.quiet.one::<bool>(filled, &[]));
     let secrets = sweep.secrets();
     assert!(
         secrets.len() >= SECRET.len() + 7,

@@ -59,6 +59,31 @@ fn keys_verify_once_imported_and_end_when_a_later_jwks_lacks_them() {
 }
 
 #[test]
+fn a_jwks_that_is_imported_in_an_older_snapshot_leaves_no_key_of_another_import() {
+    let ((one, token_1), (two, token_2)) = (provider("one"), provider("two"));
+    let (db, mut a) = relying();
+    let mut b = shared().connect(&db);
+    import(&mut a, &[&one]);
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let begin =
+            format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM auth.signing_keys");
+        b.run(&begin);
+        import(&mut a, &[&one, &two]);
+        let sql = "SELECT auth.import_jwks($1, 'provider')";
+        refused(b.query(sql, &[&json!({ "keys": [&one] })]), "40001", None);
+        b.run("ROLLBACK");
+        assert_eq!(a.verdict(&token_2), "valid");
+        // Whoever retries succeeds.
+        b.run(&begin);
+        assert_eq!(import(&mut b, &[&one]), ["one"]);
+        b.run("COMMIT");
+        assert_eq!(a.verdict(&token_2), "unknown_key", "{level}");
+        assert_eq!(a.verdict(&token_1), "valid", "{level}");
+        a.run("DELETE FROM auth.signing_key_store WHERE kid = 'two'");
+    }
+}
+
+#[test]
 fn the_same_jwks_again_changes_nothing_and_tells_nobody() {
     let (one, token) = provider("one");
     let (db, mut a) = relying();

@@ -8,24 +8,28 @@ use auth_ext_tests::{
 };
 
 /// A key of the service's length that begins with `prefix`.
-fn plain(prefix: &str, digit: char) -> String {
+pub(super) fn plain(prefix: &str, digit: char) -> String {
     let tail = 67 - prefix.len();
     prefix.to_owned() + &digit.to_string().repeat(tail)
 }
 
 /// A row without a fingerprint. The hash is of a low cost, so that a test is quick.
-fn insert_hashed(client: &mut Client, id: &str, key: &str, hash: &str) {
+pub(super) fn insert_hashed(client: &mut Client, id: &str, key: &str, hash: &str) {
     let sql = "INSERT INTO keys (id, user_id, key_hash, prefix) VALUES ($1, 41, $2, left($3, 8))";
     client.execute(sql, &[&id, &hash, &key]).unwrap();
 }
 
 /// bcrypt, as pgcrypto or any library would write it: by Python's.
-fn bcrypt(key: &str) -> String {
-    let hash = service(&["hash"], &json!({"plain": key, "rounds": 4}));
+pub(super) fn bcrypt(key: &str) -> String {
+    bcrypt_of_cost(key, 4)
+}
+
+pub(super) fn bcrypt_of_cost(key: &str, rounds: u32) -> String {
+    let hash = service(&["hash"], &json!({"plain": key, "rounds": rounds}));
     hash.as_str().unwrap().to_owned()
 }
 
-fn fingerprint(client: &mut Client, id: &str) -> Option<String> {
+pub(super) fn fingerprint(client: &mut Client, id: &str) -> Option<String> {
     client.one("SELECT key_fingerprint FROM keys WHERE id = $1", &[&id])
 }
 

@@ -1,7 +1,7 @@
 //! Sessions as they are listed, ended and removed.
 
 use super::{open, open_with, refresh, sessions, why};
-use auth_ext_tests::{App, Ask, Reader, Value, assert_reason, json, refused, shared};
+use auth_ext_tests::{App, Ask, Client, Reader, Value, assert_reason, json, refused, shared};
 
 #[test]
 fn sessions_are_listed_by_their_latest_use_and_ended_one_by_one_or_all_others() {
@@ -173,4 +173,43 @@ fn only_hashes_of_refresh_tokens_are_stored_and_prune_removes_what_is_over() {
     assert_eq!(left, [login.id]);
     assert_eq!(a.verdict(&ended.access), "session_ended", "as before");
     assert_eq!(why(refresh(&mut a, &ended.refresh)), "unknown_session");
+}
+
+#[test]
+fn ending_sessions_in_an_older_snapshot_misses_none_that_was_opened_since() {
+    let app = App::new(shared(), "logins");
+    let (mut a, mut b) = (app.connect(), app.connect());
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let (desk, phone) = (open(&mut a, app.ada), open(&mut a, app.ada));
+        let begin = |b: &mut Client| {
+            b.run(&format!("BEGIN ISOLATION LEVEL {level}"));
+            b.execute("SELECT auth.authenticate($1)", &[&desk.access])
+                .expect("authenticated");
+            b.run("SELECT count(*) FROM users");
+        };
+        begin(&mut b);
+        let new = open(&mut a, app.ada);
+        for sql in [
+            "SELECT auth.end_my_other_sessions()".to_owned(),
+            format!("SELECT auth.end_my_session('{}')", new.id),
+            format!("SELECT auth.end_session('{}')", new.id),
+        ] {
+            b.run("SAVEPOINT s");
+            refused(b.batch_execute(&sql), "40001", None);
+            b.run("ROLLBACK TO s");
+        }
+        // What the snapshot shows ends as ever, and what is no session is none.
+        assert!(b.one::<bool>("SELECT auth.end_my_session($1)", &[&phone.id]));
+        assert!(!b.one::<bool>("SELECT auth.end_my_session($1)", &[&phone.id]));
+        assert!(!b.one::<bool>("SELECT auth.end_session('x')", &[]));
+        b.run("ROLLBACK");
+        // Whoever retries succeeds.
+        begin(&mut b);
+        let ended: i64 = b.one("SELECT auth.end_my_other_sessions()", &[]);
+        assert_eq!(ended, 2, "{level}");
+        b.run("COMMIT");
+        assert_eq!(a.verdict(&new.access), "session_ended", "{level}");
+        assert_eq!(a.verdict(&desk.access), "valid", "{level}");
+        assert!(a.one::<bool>("SELECT auth.end_session($1)", &[&desk.id]));
+    }
 }
