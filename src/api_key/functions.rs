@@ -118,6 +118,6 @@ fn revoke_api_key(id: &str) -> bool {
     sql(|| {
         let attached = current();
         let keys = attached.api_keys()?;
-        Ok(triggers::revoking(|| keys.end(id)))
+        triggers::revoking(|| keys.end(id))
     })
 }

@@ -10,11 +10,13 @@ use pgrx::spi::quote_identifier;
 use super::binding::current;
 use super::hash;
 use crate::attach::{AttachedTable, IdType, UserId, successor, with_foreign_keys_at_once};
+use crate::error::Result;
 use crate::pg::acting::ActingAs;
 use crate::pg::catalog::Relation;
 use crate::pg::clock;
 use crate::pg::plan::{Plan, Sees, TablePlan};
 use crate::pg::row::Row;
+use crate::pg::transaction;
 
 /// The attached API-key table. The ids of its rows and of their owners travel as text.
 pub struct ApiKeys {
@@ -281,10 +283,10 @@ impl ApiKeys {
         plan.run(Sees::Transaction, &arguments, 0, |_| ());
     }
 
-    /// Ends a key; false when there is none or it has ended.
-    pub fn end(&self, key_id: &str) -> bool {
+    /// Ends a key; false when there is none or it has ended. 40001 where it was made after the transaction's snapshot.
+    pub fn end(&self, key_id: &str) -> Result<bool> {
         let Some(id) = self.id_type.datum(key_id) else {
-            return false;
+            return Ok(false);
         };
         let condition = format!(
             "k.{} OPERATOR(pg_catalog.=) $1",
@@ -304,10 +306,13 @@ impl ApiKeys {
             let types = [self.id_type.parameter()];
             let plan = TablePlan::default().on(&self.table, Sees::Transaction, &types, sql);
             if let Some(now) = successor(self, current) {
-                return now.sound().is_some_and(|keys| keys.end(key_id));
+                return now.sound().map_or(Ok(false), |keys| keys.end(key_id));
             }
             let ended = plan.run(Sees::Transaction, &[Some(id)], 0, |_| ());
-            !ended.is_empty()
+            transaction::refuse_if_missed(|| {
+                ended.is_empty() && self.find_by_id(key_id).is_some_and(|row| row.active)
+            })?;
+            Ok(!ended.is_empty())
         })
     }
 

@@ -129,7 +129,8 @@ pub fn signing_algorithm(issuer: &str) -> Result<AlgorithmName> {
     .ok_or(Error::NO_KEY)
 }
 
-/// Ends a key at `at`, for good: no JWKS brings it back. False when there is none or it had ended before that.
+/// Ends a key at `at`, for good: no JWKS brings it back. False when there is none or it had ended before that. 40001 where it was
+/// added after the transaction's snapshot.
 pub fn retire(issuer: &str, kid: &Kid, at: TimestampWithTimeZone) -> Result<bool> {
     lock(issuer)?;
     let retired = query(
@@ -147,6 +148,11 @@ pub fn retire(issuer: &str, kid: &Kid, at: TimestampWithTimeZone) -> Result<bool
         ],
         |row| row.required::<bool>(1),
     );
+    transaction::refuse_if_missed(|| {
+        let sql = "SELECT FROM auth.signing_key_store WHERE issuer = $1 AND kid = $2";
+        let key = [text(issuer), text(kid.as_str())];
+        retired.is_empty() && !query(Sees::Latest, sql, &key, |_| ()).is_empty()
+    })?;
     Ok(retired == [true])
 }
 

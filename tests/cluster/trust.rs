@@ -204,6 +204,18 @@ fn without_an_overlap_it_is_token_ttl_and_refresh_grace_and_zero_is_at_once() {
 }
 
 #[test]
+fn a_key_that_is_newer_than_the_snapshot_is_not_left_when_it_is_retired() {
+    let app = App::new(shared(), "newer");
+    let (mut a, mut b) = (app.connect(), app.connect());
+    let retire = "SELECT auth.retire_signing_key('new')";
+    b.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM users");
+    a.run("SELECT auth.create_signing_key(kid => 'new')");
+    refused(b.query(retire, &[]), "40001", None);
+    b.run("ROLLBACK");
+    assert!(b.one::<bool>(retire, &[]));
+}
+
+#[test]
 fn a_key_retired_for_a_later_time_works_until_then() {
     let app = App::new(shared(), "later");
     let (mut a, mut b) = (app.connect(), app.connect());

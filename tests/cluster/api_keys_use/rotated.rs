@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::hashed::{bcrypt, bcrypt_of_cost, fingerprint, insert_hashed, plain};
 use super::{KEYS, VERIFY, used};
-use auth_ext_tests::{App, Ask, attempt, no, second, shared};
+use auth_ext_tests::{App, Ask, attempt, no, refused, second, shared};
 
 #[test]
 fn a_key_that_is_rotated_while_it_is_verified_is_not_written_back() {
@@ -53,6 +53,36 @@ fn a_key_whose_fingerprint_is_replaced_while_it_is_verified_is_not_noted_as_used
     assert_eq!(used(&mut a), None, "the old one's use is not the new one's");
     assert_eq!(attempt(&mut a, VERIFY, &[&old]), no("unknown_api_key"));
     assert!(attempt(&mut a, VERIFY, &[&"new"]).is_ok());
+}
+
+#[test]
+fn a_key_that_is_newer_than_the_snapshot_is_not_left_when_it_is_revoked() {
+    let app = App::new(shared(), "newer");
+    let (mut a, mut b) = (app.connect(), app.connect());
+    let revoke = "SELECT auth.revoke_api_key('key')";
+    for (shape, level) in [
+        (KEYS.to_owned(), "REPEATABLE READ"),
+        (
+            KEYS.replace("is_active boolean NOT NULL DEFAULT true, ", ""),
+            "SERIALIZABLE",
+        ),
+    ] {
+        a.run(&shape);
+        b.run(&format!(
+            "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM users"
+        ));
+        assert!(!b.one::<bool>(revoke, &[]), "there is none");
+        a.run("INSERT INTO keys (id, user_id, key_fingerprint) VALUES ('key', 41, auth.api_key_fingerprint('k'))");
+        refused(b.query(revoke, &[]), "40001", None);
+        b.run("ROLLBACK");
+        // Whoever retries succeeds.
+        b.run(&format!("BEGIN ISOLATION LEVEL {level}"));
+        assert!(b.one::<bool>(revoke, &[]));
+        assert!(!b.one::<bool>(revoke, &[]), "again");
+        b.run("COMMIT");
+        assert!(attempt(&mut a, VERIFY, &[&"k"]).is_err());
+        a.run("SELECT auth.detach_api_keys(); DROP TABLE keys");
+    }
 }
 
 #[test]
