@@ -17,7 +17,8 @@ use crate::pg::catalog::{Lock, Relation};
 use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Plan, Sees, query};
 use crate::pg::probe::{Looked, Probe};
-use crate::pg::snapshot::{self, Command};
+use crate::pg::snapshot::Command;
+use crate::pg::transaction::Running;
 use crate::pg::{acting::ActingAs, catalog, clock, heap, transaction};
 use crate::trust::MARK;
 
@@ -37,7 +38,7 @@ struct Plans {
 
 process_local! {
     static EMPTY: Cell<Option<Command>> = const { Cell::new(None) };
-    static MARK_AWAITED: Cell<Option<Command>> = const { Cell::new(None) };
+    static MARK_AWAITED: Cell<Option<Running>> = const { Cell::new(None) };
     static PLANS: Plans = Plans {
         remember: OurPlan::new(
             "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)
@@ -223,9 +224,10 @@ pub fn settle_bulk(version_floor: i64) {
     });
 }
 
-/// Waits while somebody else's mark is being committed, and hears of it.
+/// Waits while somebody else's mark is being committed, and hears of it. Called when a command has written its rows, of which none comes
+/// later: once a command is enough.
 pub fn await_mark() {
-    let now = snapshot::command();
+    let now = transaction::command();
     if MARK_AWAITED.replace(Some(now)) != Some(now) {
         catalog::await_lock(catalog::auth_relation(FLOOR), Lock::Rows);
     }

@@ -23,6 +23,21 @@ pub fn id() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
+/// Names the running command of a transaction that has written something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Running(pg_sys::TransactionId, pg_sys::CommandId);
+
+/// The running command.
+pub fn command() -> Running {
+    // SAFETY: reads variables of the running transaction.
+    unsafe {
+        Running(
+            pg_sys::GetTopTransactionIdIfAny(),
+            pg_sys::GetCurrentCommandId(false),
+        )
+    }
+}
+
 /// When the running transaction began.
 pub fn began_at() -> UnixMicros {
     // SAFETY: reads a variable of the running transaction.
