@@ -18,7 +18,7 @@ use crate::pg::local::process_local;
 use crate::pg::plan::{OurPlan, Plan, Sees, query};
 use crate::pg::probe::{Looked, Probe};
 use crate::pg::snapshot::Command;
-use crate::pg::transaction::Running;
+use crate::pg::transaction::Step;
 use crate::pg::{acting::ActingAs, catalog, clock, heap, transaction};
 use crate::trust::MARK;
 
@@ -38,7 +38,7 @@ struct Plans {
 
 process_local! {
     static EMPTY: Cell<Option<Command>> = const { Cell::new(None) };
-    static MARK_AWAITED: Cell<Option<Running>> = const { Cell::new(None) };
+    static MARK_AWAITED: Cell<Option<Step>> = const { Cell::new(None) };
     static PLANS: Plans = Plans {
         remember: OurPlan::new(
             "INSERT INTO auth.user_history AS h (user_id, bumped_at, next_version)
@@ -104,11 +104,14 @@ impl Past {
 
 /// The way to it without a plan.
 pub fn probe() -> Option<Probe> {
-    let table = catalog::auth_relation(c"user_history");
+    let table = catalog::auth_relation(HISTORY);
     let keys = ["user_id"];
     let index = catalog::unique_index(table, &keys)?;
     Probe::new(table, &index, &keys, &["next_version", "bumped_at"])
 }
+
+/// The table of what is remembered of each user.
+const HISTORY: &CStr = c"user_history";
 
 /// The table of the mark that stands for all users.
 const FLOOR: &CStr = c"user_floor";
@@ -174,7 +177,7 @@ pub fn is_blank(users: &Users) -> bool {
 }
 
 fn is_empty() -> bool {
-    catalog::is_empty(&EMPTY, c"user_history")
+    catalog::is_empty(&EMPTY, HISTORY)
 }
 
 /// The same of this user alone, without what was deleted in bulk.
@@ -185,8 +188,8 @@ pub fn own_floor(users: &Users, user_id: &UserId) -> i64 {
     Past::of(users, user_id).map_or(0, |past| past.next_version)
 }
 
-/// When the sessions of a user last ended, as far as is known: no earlier than when the transaction that ended them began to
-/// commit.
+/// When the sessions of a user last ended, as far as is known: no earlier than in the second in which the transaction that ended them
+/// began to commit.
 pub fn bumped_at(users: &Users, user_id: &UserId) -> Option<UnixMicros> {
     Past::of(users, user_id)
         .map(|past| past.bumped_at)
@@ -194,10 +197,10 @@ pub fn bumped_at(users: &Users, user_id: &UserId) -> Option<UnixMicros> {
 }
 
 /// At the end of a transaction that ended the sessions of these users, each with a row of its own here: that is when they end. What
-/// was issued in the seconds since the statement must not outlive them.
+/// was issued in the seconds since the statement must not outlive them. Nothing where the extension was dropped in that transaction.
 pub fn settle(user_ids: &[UserId]) {
     let second = |time: UnixMicros| time.0.div_euclid(1_000_000);
-    if second(transaction::began_at()) == second(clock::now()) {
+    if second(transaction::began_at()) == second(clock::now()) || !is_there(HISTORY) {
         return;
     }
     let keys: Vec<_> = (user_ids.iter().map(key)).map(Cow::into_owned).collect();
@@ -208,9 +211,14 @@ pub fn settle(user_ids: &[UserId]) {
 }
 
 /// At the end of a transaction that bumped or deleted too many for a row each: one mark for all users. Others learn of it by a message,
-/// which is sent only after the commit can be seen: until then [`await_mark`] waits.
+/// which is sent only after the commit can be seen: until then [`await_mark`] waits, where users were deleted.
 pub fn settle_bulk(version_floor: i64) {
-    catalog::lock(catalog::auth_relation(FLOOR), Lock::Changes);
+    if !is_there(FLOOR) {
+        return;
+    }
+    if version_floor > 0 {
+        catalog::lock(catalog::auth_relation(FLOOR), Lock::Changes);
+    }
     transaction::to_settle(|| {
         query(
             Sees::Transaction,
@@ -224,10 +232,14 @@ pub fn settle_bulk(version_floor: i64) {
     });
 }
 
-/// Waits while somebody else's mark is being committed, and hears of it. Called when a command has written its rows, of which none comes
-/// later: once a command is enough.
+fn is_there(table: &CStr) -> bool {
+    catalog::auth_relation(table) != pg_sys::InvalidOid
+}
+
+/// Waits while somebody else's mark for deleted users is being committed, and hears of it. Called when a command has written its rows, of
+/// which none comes later: once a command is enough.
 pub fn await_mark() {
-    let now = transaction::command();
+    let now = transaction::step();
     if MARK_AWAITED.replace(Some(now)) != Some(now) {
         catalog::await_lock(catalog::auth_relation(FLOOR), Lock::Rows);
     }
@@ -251,6 +263,7 @@ pub fn remember_all(users: &Users, table: &Relation, threshold: usize) {
     }
     for (user_id, version) in rows {
         remember(users, &user_id, version.saturating_add(1));
+        invalidation::record_end(user_id);
     }
 }
 

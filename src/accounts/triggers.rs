@@ -140,12 +140,14 @@ fn users_after_row<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, PgHeapTupleError> {
     sql(|| {
-        history::await_mark();
+        let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
+        if old.is_none() {
+            history::await_mark();
+        }
         let attached = current();
         let Some(users) = attached.if_any()?.filter(|users| is_theirs(users, trigger)) else {
             return Ok(());
         };
-        let (old, new) = (TriggerRow::old(trigger), TriggerRow::new(trigger));
         if leaves_nothing(users, old.as_ref(), new.as_ref()) {
             return Ok(());
         }
@@ -154,12 +156,12 @@ fn users_after_row<'a>(
         match (old, new) {
             (None, Some(new)) => match moves::end(&new.id) {
                 Some(old) => changed(users, &old, &new),
-                None => hold_floor(users, &new),
+                None => hold_floor(&new),
             },
             (Some(old), Some(new)) if old.id == new.id => changed(users, &old, &new),
             (Some(old), Some(new)) => {
                 deleted(users, &old)?;
-                hold_floor(users, &new)
+                hold_floor(&new)
             }
             (Some(old), None) => {
                 if !moves::is_moving(&old.id) || users.find(&old.id).is_none() {
@@ -224,7 +226,10 @@ fn is_lost_in_bulk(
 
 /// A transaction may have deleted a row of that id and committed between our BEFORE trigger and the insertion, which waited for it.
 /// The new row must not start below that row's end, either.
-fn hold_floor(users: &Users, new: &State) -> Result<()> {
+fn hold_floor(new: &State) -> Result<()> {
+    history::await_mark();
+    let attached = current();
+    let users = attached.users()?;
     let floor = history::floor(users, &new.id);
     if new.version < floor {
         users.raise(&new.id, floor);

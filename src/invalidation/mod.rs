@@ -14,5 +14,5 @@ pub use event::{Event, FLUSH, Reason};
 pub use log::{Of, Since, as_our_own, cursor, since, unseen_by};
 pub use pending::{
     Ends, bulk_version_floor, in_user_bulk, init, record, record_bump, record_deletion_in_bulk,
-    record_user,
+    record_end, record_user,
 };

@@ -39,7 +39,8 @@ struct Pending {
 }
 
 /// What was beyond the threshold. One value is enough for all subtransactions. Only an abort of the one in which it began, or of
-/// one around that, undoes it; and since subtransactions nest, that abort undoes all that came later, too.
+/// one around that, undoes it; and since subtransactions nest, that abort undoes all that came later, too. (A mark that a later one
+/// asked for stays, and ends more than it has to.)
 struct Bulk {
     subtransaction: pg_sys::SubTransactionId,
     /// Deleted users of this bulk start no lower when they come back.
@@ -100,8 +101,7 @@ pub fn record_user(event: Event, user_id: &UserId, next_version: i64) -> bool {
         }
         let within = pending.all_users() <= settings::bulk_threshold();
         if within {
-            let ended = (transaction::current_subtransaction(), user_id.clone());
-            pending.ended.push(ended);
+            pending.end(user_id.clone());
         } else {
             let bulk = pending.bulk();
             bulk.marks = true;
@@ -111,7 +111,19 @@ pub fn record_user(event: Event, user_id: &UserId, next_version: i64) -> bool {
     })
 }
 
-/// Counts the deletion of a user among so many that a flush and a mark stand for all of them; see [`in_user_bulk`].
+/// Notes that the sessions of a user end, who has a row of his own in the history, without an event of his own.
+pub fn record_end(user_id: UserId) {
+    register();
+    PENDING.with_borrow_mut(|pending| {
+        if pending.ended.len() < settings::bulk_threshold() {
+            pending.end(user_id);
+        } else {
+            pending.bulk().marks = true;
+        }
+    });
+}
+
+/// Counts a deletion, of one user or of all, among so many that a flush and a mark stand for all of them; see [`in_user_bulk`].
 pub fn record_deletion_in_bulk(next_version: i64) {
     register();
     PENDING.with_borrow_mut(|pending| {
@@ -148,6 +160,11 @@ pub fn in_user_bulk() -> bool {
 impl Pending {
     fn all_users(&self) -> usize {
         self.users + self.bulk.as_ref().map_or(0, |bulk| bulk.users)
+    }
+
+    fn end(&mut self, user_id: UserId) {
+        let subtransaction = transaction::current_subtransaction();
+        self.ended.push((subtransaction, user_id));
     }
 
     fn bulk(&mut self) -> &mut Bulk {

@@ -23,17 +23,18 @@ pub fn id() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
-/// Names the running command of a transaction that has written something.
+/// Names a command of a transaction that has written something. The next command has another name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Running(pg_sys::TransactionId, pg_sys::CommandId);
+pub struct Step(pg_sys::TransactionId, pg_sys::CommandId);
 
-/// The running command.
-pub fn command() -> Running {
-    // SAFETY: reads variables of the running transaction.
+/// The running command, in a transaction that has written something.
+pub fn step() -> Step {
+    // SAFETY: inside of a transaction, which is not parallel as it has written. The id is marked as used, so that no command after this
+    // one has it, though this one may write nothing more.
     unsafe {
-        Running(
+        Step(
             pg_sys::GetTopTransactionIdIfAny(),
-            pg_sys::GetCurrentCommandId(false),
+            pg_sys::GetCurrentCommandId(true),
         )
     }
 }

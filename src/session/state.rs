@@ -92,8 +92,11 @@ impl Session {
 
     /// Whose its next access token is, by the version that was verified: where the user is bumped meanwhile, that token ends, too.
     pub fn subject(&self, issuer: &Issuer) -> Result<Subject> {
-        let has_version = issuer.rules.session_check != SessionCheck::None;
-        let version = has_version.then(|| self.version.unwrap_or_default());
+        let version = match issuer.rules.session_check {
+            SessionCheck::Version => Some(self.version.unwrap_or_default()),
+            SessionCheck::IssuedAt => self.version,
+            SessionCheck::None => None,
+        };
         token::subject(issuer, &self.user_id, version)
     }
 }

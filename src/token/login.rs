@@ -34,7 +34,8 @@ struct Login {
 /// Refuses a token whose session is over, as committed at this moment, or of another user or issuer. The moment until which the
 /// answer holds by the clock; None for a token that is of no session kept here.
 ///
-/// A session that a bump or the kill switch ended has no tokens, also none that was made while that was being committed.
+/// A session that a bump or the kill switch ended has no tokens, also none that was made while that was being committed. `version` is
+/// the user's now; it is compared where the session has one.
 ///
 /// One index probe at most, and none for an issuer under which no session was ever opened.
 pub fn refuse_ended(

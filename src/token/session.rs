@@ -132,7 +132,12 @@ pub fn verify_login(
     let attached = accounts::current();
     let users = attached.users()?;
     let (account, _) = named(issuer, users, user_id)?;
-    refuse_over(&issuer.rules, users, &account, version, Some(began_at))
+    refuse_over(&issuer.rules, users, &account, version, Some(began_at))?;
+    // The time alone does not tell of a bump whose commit took long.
+    if version.is_some_and(|version| version != account.session_version) {
+        return Err(Refusal::IssuedBeforeCutoff.into());
+    }
+    Ok(())
 }
 
 fn refuse_over(

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use auth_ext_tests::{App, Ask, Client, Cluster, PLAIN, QUOTED, second, shared};
+use auth_ext_tests::{App, Ask, Client, Cluster, Mint, PLAIN, QUOTED, json, second, shared};
 
 /// `ends` in a transaction that stays open into the next second, in which somebody else gets a token.
 fn token_of_meanwhile(a: &mut Client, b: &mut Client, ends: &str, user: &str) -> String {
@@ -65,6 +65,41 @@ fn also_where_the_transaction_has_so_many_events_that_they_become_a_flush() {
 }
 
 #[test]
+fn a_truncate_that_is_committed_later_ends_what_a_provider_issued_meanwhile() {
+    for threshold in [1000, 1] {
+        let app = App::new(shared(), "moments");
+        let mut a = app.connect();
+        let mint = Mint::new(&mut a);
+        a.run(&format!(
+            "UPDATE auth.issuers SET session_check = 'issued_at'; SET auth_ext.bulk_threshold = {threshold};
+             BEGIN; TRUNCATE users"
+        ));
+        thread::sleep(Duration::from_millis(1100));
+        let token = mint.token(&mut a, &json!({"sub": "41"}));
+        a.run("COMMIT; INSERT INTO users (id) VALUES (41)");
+        assert_eq!(a.verdict(&token), "issued_before_cutoff", "{threshold}");
+    }
+}
+
+#[test]
+fn what_ends_in_the_transaction_that_drops_the_extension_needs_no_time() {
+    for threshold in [1000, 1] {
+        for ends in [
+            "SELECT auth.bump_session_version('41')",
+            "DELETE FROM users",
+            "TRUNCATE users",
+        ] {
+            let app = App::new(shared(), "moments");
+            let mut a = app.connect();
+            a.run(&format!(
+                "SET auth_ext.bulk_threshold = {threshold}; BEGIN; {ends}; SELECT pg_sleep(1.1);
+                 DROP EXTENSION auth_ext CASCADE; COMMIT"
+            ));
+        }
+    }
+}
+
+#[test]
 fn a_clock_that_goes_back_revives_no_token() {
     let app = App::new(shared(), "moments");
     let mut a = app.connect();
@@ -106,10 +141,25 @@ fn a_session_of_another_version_or_of_before_the_kill_switch_has_no_tokens() {
                 "UPDATE auth.issuers SET not_before = NULL",
             ),
         ] {
-            let token: String = a.one("SELECT access_token FROM auth.open_session('41')", &[]);
+            a.run("DELETE FROM auth.sessions");
+            let row = a
+                .rows(
+                    "SELECT access_token, refresh_token FROM auth.open_session('41')",
+                    &[],
+                )
+                .remove(0);
+            let (token, refresh): (String, String) = (row.get(0), row.get(1));
             assert_eq!(a.verdict(&token), "valid");
             a.run(change);
             assert_eq!(a.verdict(&token), "session_ended", "{change}");
+            // Whoever is told so gets no further token, and sees no such session.
+            let (valid, listed): (bool, i64) = {
+                let sql = "SELECT (auth.refresh_session($1)).valid, (SELECT count(*) FROM auth.list_sessions('41'))";
+                let row = a.rows(sql, &[&refresh]).remove(0);
+                (row.get(0), row.get(1))
+            };
+            assert!(!valid, "{change}");
+            assert_eq!(listed, 0, "{change}");
             a.run(back);
             assert_eq!(a.verdict(&token), "valid");
         }
