@@ -108,6 +108,9 @@ fn users_attachment(
 fn active_column(relation: pg_sys::Oid, named: Option<&str>) -> Result<Option<(String, bool)>> {
     let name = named.unwrap_or("is_active");
     match catalog::column(relation, name) {
+        Some(column) if column.is_virtual => Err(Error::Argument(format!(
+            "column \"{name}\" must be STORED: no trigger sees a virtual column change"
+        ))),
         Some(column) if column.type_oid == pg_sys::BOOLOID => {
             Ok(Some((name.to_owned(), column.generated)))
         }

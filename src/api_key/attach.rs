@@ -116,6 +116,8 @@ impl Columns {
             "boolean",
         )?;
         let expires = optional(self.expires, "expires_column", "expires_at", TIMES, times)?;
+        let hash = optional(self.hash, "hash_column", "key_hash", TEXT, text)?;
+        let prefix = optional(self.prefix, "prefix_column", "prefix", TEXT, text)?;
         let tasks = [
             Some(&id),
             Some(&user),
@@ -125,29 +127,27 @@ impl Columns {
             expires.as_ref(),
         ];
         attach::require_distinct(&tasks)?;
+        // What a cache of keys holds of a row, and what a row without a fingerprint is found by.
+        let tells = [&user, &fingerprint, &version]
+            .into_iter()
+            .chain(active.as_ref())
+            .chain(expires.as_ref())
+            .map(|column| attach::changes(column))
+            .chain([&hash, &prefix].into_iter().flatten().map(|column| {
+                let fingerprint = quote_identifier(&fingerprint);
+                format!("OLD.{fingerprint} IS NULL AND {}", attach::changes(column))
+            }))
+            .collect();
         Ok(Attachment {
             missing,
-            triggers: triggers(
-                &user,
-                &fingerprint,
-                &version,
-                active.as_deref(),
-                expires.as_deref(),
-                half,
-            ),
+            triggers: triggers(tells, &version, active.as_deref(), half),
             columns: vec![
                 ("id_column", Some(id)),
                 ("user_column", Some(user)),
                 ("fingerprint_column", Some(fingerprint)),
                 ("version_column", Some(version)),
-                (
-                    "hash_column",
-                    optional(self.hash, "hash_column", "key_hash", TEXT, text)?,
-                ),
-                (
-                    "prefix_column",
-                    optional(self.prefix, "prefix_column", "prefix", TEXT, text)?,
-                ),
+                ("hash_column", hash),
+                ("prefix_column", prefix),
                 ("active_column", active),
                 ("expires_column", expires),
                 (
@@ -166,21 +166,10 @@ impl Columns {
     }
 }
 
-fn triggers(
-    user: &str,
-    fingerprint: &str,
-    version: &str,
-    active: Option<&str>,
-    expires: Option<&str>,
-    half: i64,
-) -> Vec<Trigger> {
+/// `tells`: the changes that a cache of keys must hear of.
+fn triggers(tells: Vec<String>, version: &str, active: Option<&str>, half: i64) -> Vec<Trigger> {
     const BEFORE_ROW: &str = "auth.api_keys_before_row";
     const AFTER_ROW: &str = "auth.api_keys_after_row";
-    let tells = [user, fingerprint, version]
-        .into_iter()
-        .chain(active)
-        .chain(expires);
-    let tells: Vec<String> = tells.map(attach::changes).collect();
     let mut triggers = vec![Trigger::new(
         "1_keep",
         "BEFORE UPDATE",

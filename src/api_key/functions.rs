@@ -84,12 +84,12 @@ fn check_api_key(key: Option<&str>) -> OneRow {
         let attached = current();
         let keys = attached.api_keys()?;
         let now = clock::now();
-        let found = refused(
+        let mut found = refused(
             key.ok_or(Error::from(Refusal::UnknownApiKey))
                 .and_then(|key| find(keys, key, now)),
         )?;
-        let reason = match &found {
-            Ok(found) => refused(check(&found.row, now))?.err(),
+        let reason = match &mut found {
+            Ok(found) => refused(check(&mut found.row, now))?.err(),
             Err(refusal) => Some(*refusal),
         };
         // It answers; the refusal counts all the same.

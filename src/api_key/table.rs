@@ -90,6 +90,8 @@ pub struct KeyRow {
     pub expires_at: Option<UnixMicros>,
     /// The bcrypt hash of a row without a fingerprint, where it was asked for.
     pub hash: Option<String>,
+    /// What the row has of the SHA-256 fingerprint, where it was asked for.
+    pub fingerprint: Option<String>,
 }
 
 /// More candidates with one prefix are not tried: each costs a bcrypt.
@@ -134,7 +136,7 @@ impl ApiKeys {
                 "k.{} OPERATOR(pg_catalog.=) $1",
                 quote_identifier(&self.fingerprint_column)
             );
-            self.select(table, "NULL", &condition, 2)
+            self.select(table, ("NULL", "NULL"), &condition, 2)
         });
         if let Some(now) = successor(self, current) {
             return now.sound()?.find(fingerprint);
@@ -143,7 +145,7 @@ impl ApiKeys {
         rows.pop().filter(|_| rows.is_empty())
     }
 
-    /// The row of that id, with its hash where it has no fingerprint.
+    /// The row of that id, with its fingerprint, and with its hash where it has none.
     pub fn find_by_id(&self, key_id: &str) -> Option<KeyRow> {
         let id = self.id_type.datum(key_id)?;
         let types = [self.id_type.parameter()];
@@ -161,7 +163,11 @@ impl ApiKeys {
                 ),
                 None => "NULL".to_owned(),
             };
-            self.select(table, &hash, &condition, 1)
+            let fingerprint = format!(
+                "k.{}::pg_catalog.text",
+                quote_identifier(&self.fingerprint_column)
+            );
+            self.select(table, (&hash, &fingerprint), &condition, 1)
         });
         if let Some(now) = successor(self, current) {
             return now.sound()?.find_by_id(key_id);
@@ -194,7 +200,7 @@ impl ApiKeys {
                 self.is_active(),
                 self.expires_at(),
             );
-            self.select(table, &hash, &condition, MAX_CANDIDATES)
+            self.select(table, (&hash, "NULL"), &condition, MAX_CANDIDATES)
         });
         if let Some(now) = successor(self, current) {
             return (now.sound()).map_or_else(Vec::new, |keys| keys.candidates(prefix));
@@ -341,10 +347,16 @@ impl ApiKeys {
         kept.on(&self.table, Sees::Latest, types, sql)
     }
 
-    fn select(&self, table: &Relation, hash: &str, condition: &str, limit: i64) -> String {
+    fn select(
+        &self,
+        table: &Relation,
+        (hash, fingerprint): (&str, &str),
+        condition: &str,
+        limit: i64,
+    ) -> String {
         format!(
             "SELECT k.{id}::pg_catalog.text, k.{user}::pg_catalog.text,
-                    coalesce(k.{version}, 0)::pg_catalog.int8, {active}, {expires}, {hash}
+                    coalesce(k.{version}, 0)::pg_catalog.int8, {active}, {expires}, {hash}, {fingerprint}
              FROM {table} AS k WHERE {condition} LIMIT {limit}",
             id = quote_identifier(&self.id_column),
             user = quote_identifier(&self.user_column),
@@ -367,6 +379,7 @@ impl ApiKeys {
                 .get::<TimestampWithTimeZone>(5)
                 .map(|time| clock::from_pg(time.into_inner())),
             hash: row.get(6),
+            fingerprint: row.get(7),
         })
     }
 }

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use super::binding::current;
 use super::table::{ApiKeys, KeyRow};
+use crate::accounts;
 use crate::attach::{UserId, as_it_is, exhausted, is_bump, raised, refuse_too_high};
 use crate::invalidation::{self, Event, Reason};
 use crate::pg::boundary::sql;
@@ -104,7 +105,7 @@ fn event(keys: &ApiKeys, old: &TriggerRow<'_>, new: Option<&TriggerRow<'_>>) -> 
     Some(match text(old, &keys.fingerprint_column) {
         Some(fingerprint) => Event::ApiKey {
             fingerprint,
-            user_id: text(old, &keys.user_column).map(UserId::new),
+            user_id: text(old, &keys.user_column).map(owner),
             reason: Reason::new(reason),
         },
         None => Event::Flush,
@@ -122,6 +123,11 @@ fn reason_of_move(
         .column(&keys.version_column)
         .and_then(|column| old.bigint(column));
     let user_id = text(old, &keys.user_column).map(UserId::new);
+    // Its end cannot be compared: one is a column, the other what is made of it.
+    let is_the_same = keys.expires.is_none()
+        && version.unwrap_or(0) == new.session_version
+        && user_id == new.user_id
+        && text(old, &keys.fingerprint_column) == new.fingerprint;
     match (was_active, new.active) {
         (true, false) => Some(if is_revoking() {
             "revoked"
@@ -129,7 +135,7 @@ fn reason_of_move(
             "deactivated"
         }),
         (false, true) => Some("activated"),
-        _ if version.unwrap_or(0) == new.session_version && user_id == new.user_id => None,
+        _ if is_the_same => None,
         _ => Some("updated"),
     }
 }
@@ -140,12 +146,22 @@ fn only_fingerprint_filled(keys: &ApiKeys, old: &TriggerRow<'_>, new: &TriggerRo
         Some(&keys.user_column),
         Some(&keys.version_column),
         keys.expires.as_ref().map(|column| &column.name),
+        keys.hash_column.as_ref(),
+        keys.prefix_column.as_ref(),
     ];
     text(old, &keys.fingerprint_column).is_none()
         && others
             .into_iter()
             .flatten()
             .all(|column| text(old, column) == text(new, column))
+}
+
+/// The owner as the users table prints ids: events of the user name him so, and the key's column may be of another type.
+fn owner(id: String) -> UserId {
+    let attached = accounts::current();
+    let users = attached.users().ok();
+    let printed = users.and_then(|users| users.id_type.canonical(&id));
+    UserId::new(printed.unwrap_or(id))
 }
 
 fn text(row: &TriggerRow<'_>, column: &str) -> Option<String> {

@@ -57,8 +57,8 @@ impl Found {
 
 /// Finds a key that holds, and writes its use down where that is possible.
 pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
-    let found = find(keys, key, now)?;
-    check(&found.row, now)?;
+    let mut found = find(keys, key, now)?;
+    check(&mut found.row, now)?;
     if transaction::may_note_a_use() && !keys.can_defer_triggers {
         keys.touch(&found.row, &found.fingerprint);
     }
@@ -67,8 +67,8 @@ pub fn verify(keys: &ApiKeys, key: &str, now: UnixMicros) -> Result<Found> {
 
 /// Finds the row of a key that was verified before, and verifies the key again. Nothing is written.
 pub fn verify_again(keys: &ApiKeys, mark: &KeyMark, now: UnixMicros) -> Result<Found> {
-    let row = find_again(keys, mark).ok_or(Refusal::UnknownApiKey)?;
-    check(&row, now)?;
+    let mut row = find_again(keys, mark).ok_or(Refusal::UnknownApiKey)?;
+    check(&mut row, now)?;
     Ok(Found {
         row,
         fingerprint: mark.fingerprint.clone(),
@@ -124,8 +124,8 @@ fn find_by_hash(keys: &ApiKeys, key: &str, fingerprint: &Fingerprint) -> Option<
 }
 
 /// Refuses a key that was deactivated or has expired, or whose owner is gone or inactive. Ending the owner's
-/// sessions does not end his keys.
-pub fn check(row: &KeyRow, now: UnixMicros) -> Result<()> {
+/// sessions does not end his keys. The row then calls the owner as his own does, and as events of him will.
+pub fn check(row: &mut KeyRow, now: UnixMicros) -> Result<()> {
     if !row.active {
         return Err(Refusal::InactiveApiKey.into());
     }
@@ -137,6 +137,7 @@ pub fn check(row: &KeyRow, now: UnixMicros) -> Result<()> {
     let owner = (row.user_id.as_ref())
         .and_then(|owner| users.find(owner))
         .ok_or(Refusal::UnknownUser)?;
+    row.user_id = Some(owner.id);
     if owner.active {
         Ok(())
     } else {

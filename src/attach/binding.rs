@@ -244,7 +244,9 @@ impl Binding {
 
     /// What was there when the table was attached must still be.
     pub fn check(&self, columns: &[Option<&String>], broken: Error) -> Result<()> {
-        let has = |name: &&String| catalog::column(self.relation, name).is_some();
+        let has = |name: &&String| {
+            catalog::column(self.relation, name).is_some_and(|column| !column.is_virtual)
+        };
         if self.has_triggers(Fires::Commonly) && columns.iter().flatten().all(has) {
             Ok(())
         } else {

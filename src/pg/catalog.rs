@@ -201,6 +201,8 @@ pub struct Column {
     pub type_oid: pg_sys::Oid,
     /// Is it `GENERATED ALWAYS AS (…)`?
     pub generated: bool,
+    /// Is it `GENERATED ALWAYS AS (…) VIRTUAL`? Then no row holds it.
+    pub is_virtual: bool,
     /// Its collation; InvalidOid where it has none.
     pub collation: pg_sys::Oid,
     /// Does its collation tell apart what differs in a byte? (True where it has none.)
@@ -221,6 +223,7 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Option<Column> {
             number: form.attnum,
             type_oid: pg_sys::getBaseType(form.atttypid),
             generated: form.attgenerated != 0,
+            is_virtual: form.attgenerated.cast_unsigned() == b'v',
             collation: form.attcollation,
             deterministic: form.attcollation == pg_sys::InvalidOid
                 || pg_sys::get_collation_isdeterministic(form.attcollation),

@@ -1,6 +1,6 @@
 //! Odd things done to users rows: none brings an old token back to life, and none ends a session by accident.
 
-use auth_ext_tests::{Ask, Client, Listener, Value, database_with_key, json, refused, shared};
+use auth_ext_tests::{App, Ask, Client, Listener, Value, database_with_key, json, refused, shared};
 
 /// A database with `table`, attached, in which `rows` are inserted.
 fn attached(name: &str, table: &str, rows: &str) -> (Client, Listener) {
@@ -119,6 +119,36 @@ fn a_generated_active_column_ends_the_sessions_of_whom_it_deactivates() {
     a.run("UPDATE users SET gone = NULL WHERE id = 'ada'");
     assert_eq!(a.verdict(&token), "session_version_mismatch");
     assert_eq!(listener.events(), [user("ada", 1, "activated")]);
+}
+
+#[test]
+fn a_virtual_active_column_is_refused_as_no_trigger_would_see_it_change() {
+    let app = App::new(shared(), "virtual");
+    let mut a = app.connect();
+    let virtual_column = "CREATE TABLE people (id text PRIMARY KEY, gone timestamptz,
+                              is_active boolean GENERATED ALWAYS AS (gone IS NULL) VIRTUAL)";
+    if a.one::<i32>(
+        "SELECT current_setting('server_version_num')::int / 10000",
+        &[],
+    ) < 18
+    {
+        // There is none.
+        refused(a.batch_execute(virtual_column), "42601", None);
+        return;
+    }
+    a.run(virtual_column);
+    a.run("SELECT auth.detach_users()");
+    let attach = "SELECT auth.attach_users('people')";
+    refused(a.batch_execute(attach), "22023", None);
+    // Nor may it take the place of another.
+    a.run("ALTER TABLE people RENAME is_active TO is_virtual; ALTER TABLE people ADD is_active boolean DEFAULT true");
+    a.run(attach);
+    a.run("ALTER TABLE people DROP is_active; ALTER TABLE people RENAME is_virtual TO is_active");
+    refused(
+        a.query("SELECT auth.bump_session_version('x')", &[]),
+        "55000",
+        None,
+    );
 }
 
 #[test]

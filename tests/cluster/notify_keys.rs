@@ -79,7 +79,8 @@ fn what_no_cache_holds_of_a_key_sends_nothing() {
     let (mut a, mut listener) = keys("irrelevant");
     for sql in [
         "INSERT INTO keys (id, user_id, key_fingerprint) VALUES ('k4', 42, 'f4')",
-        "UPDATE keys SET last_used_at = now(), name = 'x', key_hash = 'y', prefix = 'z'",
+        "UPDATE keys SET last_used_at = now(), name = 'x'",
+        "UPDATE keys SET key_hash = 'y', prefix = 'z' WHERE key_fingerprint IS NOT NULL",
         "UPDATE keys SET is_active = is_active, user_id = user_id, expires_at = expires_at",
         "UPDATE keys SET key_fingerprint = 'f3' WHERE id = 'k3'",
         "BEGIN; DELETE FROM keys; ROLLBACK",
@@ -146,6 +147,65 @@ fn keys_of_a_partitioned_table_are_heard_of_and_one_that_moves_is_no_news() {
     assert_eq!(listener.events(), [event("f1", "deactivated")]);
     a.run("UPDATE keys SET region = 'eu', is_active = true");
     assert_eq!(listener.events(), [event("f1", "activated")]);
+    a.run("UPDATE keys SET region = 'us', key_fingerprint = 'f2'");
+    assert_eq!(listener.events(), [event("f1", "updated")]);
+}
+
+#[test]
+fn a_key_that_ends_earlier_in_another_partition_is_heard_of() {
+    let app = App::new(shared(), "by_expiry");
+    let mut a = app.connect();
+    a.run(
+        "CREATE TABLE keys (id uuid, user_id bigint, key_fingerprint text, expires_at timestamptz) PARTITION BY RANGE (expires_at);
+         CREATE TABLE keys_past PARTITION OF keys FOR VALUES FROM (MINVALUE) TO ('2026-01-01');
+         CREATE TABLE keys_now PARTITION OF keys DEFAULT;
+         SELECT auth.attach_api_keys('keys');
+         INSERT INTO keys VALUES (gen_random_uuid(), 42, 'f1', 'infinity')",
+    );
+    let mut listener = Listener::on(app.connect(), "auth_invalidation");
+    a.run("UPDATE keys SET expires_at = '2025-01-01'");
+    assert_eq!(listener.events(), [event("f1", "updated")]);
+}
+
+#[test]
+fn a_key_without_a_fingerprint_that_gets_another_hash_is_a_flush() {
+    let app = App::new(shared(), "rehashed");
+    let mut a = app.connect();
+    a.run(
+        "CREATE TABLE keys (id text PRIMARY KEY, user_id bigint, prefix text, key_hash text);
+         SELECT auth.attach_api_keys('keys');
+         INSERT INTO keys VALUES ('k', 42, 'prefix', 'hash')",
+    );
+    let mut listener = Listener::on(app.connect(), "auth_invalidation");
+    for change in [
+        "key_hash = 'other'",
+        "prefix = 'other'",
+        "key_hash = 'third', key_fingerprint = 'f1'",
+    ] {
+        a.run(&format!("UPDATE keys SET {change}"));
+        assert_eq!(listener.payloads(), [FLUSH], "{change}");
+    }
+    // It is found by its fingerprint from now on; and a filling-in is no news.
+    a.run("UPDATE keys SET key_hash = 'fourth'");
+    a.run("INSERT INTO keys VALUES ('l', 42, 'prefix', 'hash')");
+    a.run("UPDATE keys SET key_fingerprint = 'f2' WHERE id = 'l'");
+    assert_eq!(listener.payloads(), Vec::<String>::new());
+}
+
+#[test]
+fn the_owner_of_a_key_is_called_as_the_users_table_calls_him() {
+    let app = App::new(shared(), "owner");
+    let mut a = app.connect();
+    a.run(
+        "CREATE TABLE keys (id text PRIMARY KEY, user_id text);
+         SELECT auth.attach_api_keys('keys');
+         INSERT INTO keys VALUES ('k', '+042', auth.api_key_fingerprint('k'))",
+    );
+    let owner: String = a.one("SELECT user_id FROM auth.verify_api_key('k')", &[]);
+    assert_eq!(owner, "42");
+    let mut listener = Listener::on(app.connect(), "auth_invalidation");
+    a.run("DELETE FROM keys");
+    assert_eq!(listener.events()[0]["user_id"], "42");
 }
 
 #[test]
