@@ -275,28 +275,48 @@ pub fn apply(users: &Users) -> Result<()> {
     transaction::refuse_if_missed(|| !behind(users).is_empty())
 }
 
-/// The users whose version the history does not allow, each with the least that it allows.
+/// The users whose version the history does not allow, each with the least that it allows. The history is read as its owner, and the
+/// users as theirs: planning a query on a table runs functions of the table's owner (in the predicate of an index, say).
 fn behind(users: &Users) -> Vec<(UserId, i64)> {
+    let (keys, versions): (Vec<String>, Vec<i64>) = {
+        let sql = format!(
+            "SELECT h.user_id, h.next_version FROM {} AS h",
+            catalog::place("auth.user_history")
+        );
+        let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
+        let past = Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
+            (row.required::<String>(1), row.required::<i64>(2))
+        });
+        past.into_iter().unzip()
+    };
+    if keys.is_empty() {
+        return Vec::new();
+    }
     let id = format!("u.{}::pg_catalog.text", quote_identifier(&users.id_column));
     let version = format!("coalesce(u.{}, 0)", quote_identifier(&users.version_column));
     // The id as `key` has it.
     let sql = format!(
         "SELECT {id}, h.next_version
          FROM {table} AS u
-         JOIN {history} AS h ON h.user_id OPERATOR(pg_catalog.=) (CASE
+         JOIN ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS h (user_id, next_version)
+         ON h.user_id OPERATOR(pg_catalog.=) (CASE
              WHEN pg_catalog.octet_length({id}) OPERATOR(pg_catalog.<=) {LONGEST_ID} THEN {id}
              ELSE 'sha256:' OPERATOR(pg_catalog.||) pg_catalog.encode(
                  pg_catalog.sha256(pg_catalog.convert_to({id}, 'UTF8')), 'hex')
              END COLLATE pg_catalog.\"C\")
          WHERE {version} OPERATOR(pg_catalog.<) h.next_version",
         table = users.table.as_source(),
-        history = catalog::place("auth.user_history"),
     );
-    let _acting = ActingAs::reader(catalog::extension_owner()).without_jit();
-    Plan::prepare(&sql, &[]).run(Sees::Latest, &[], 0, |row| {
-        (
-            UserId::new(row.required::<String>(1)),
-            row.required::<i64>(2),
-        )
-    })
+    let _acting = ActingAs::reader(users.table.owner).without_jit();
+    Plan::prepare(&sql, &[pg_sys::TEXTARRAYOID, pg_sys::INT8ARRAYOID]).run(
+        Sees::Latest,
+        &[keys.into_datum(), versions.into_datum()],
+        0,
+        |row| {
+            (
+                UserId::new(row.required::<String>(1)),
+                row.required::<i64>(2),
+            )
+        },
+    )
 }

@@ -24,8 +24,8 @@ impl ActingAs {
         Self::new(role, None)
     }
 
-    /// Acts as `role` for queries. Functions that planning runs (of an index predicate, say) find nothing
-    /// that the caller put into his `search_path`, and may change nothing.
+    /// Acts as `role` for queries on tables of `role`'s own: planning runs functions of the table's owner (of an index predicate, say) with
+    /// all of `role`'s rights. They find nothing that the caller put into his `search_path`.
     pub fn reader(role: pg_sys::Oid) -> Self {
         Self::new(role, Some(OURS.to_owned()))
     }

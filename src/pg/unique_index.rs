@@ -51,46 +51,63 @@ unsafe fn is_unique_over(index: pg_sys::Relation, columns: &[Column]) -> bool {
     // SAFETY: an open index, whose pg_index row has a number for each of its columns; the row is complete.
     unsafe {
         let form = &*(*index).rd_index;
-        let is_partial = !pg_sys::heap_attisnull(
-            (*index).rd_indextuple,
-            i32::try_from(pg_sys::Anum_pg_index_indpred).unwrap_or(0),
-            core::ptr::null_mut(),
-        );
         form.indisunique
             && form.indimmediate
             && form.indisvalid
             && form.indislive
-            && (!is_partial || leaves_out_nulls_only(index, columns))
             && usize::try_from(form.indnkeyatts) == Ok(columns.len())
             && columns
                 .iter()
                 .enumerate()
                 .all(|(i, column)| *form.indkey.values.as_ptr().add(i) == column.number)
+            && stored_predicate(index).is_none_or(|stored| leaves_out_nulls_only(stored, columns))
     }
 }
 
-/// Is what a partial index asks of its rows only that some of `columns` are not NULL?
-unsafe fn leaves_out_nulls_only(index: pg_sys::Relation, columns: &[Column]) -> bool {
-    // SAFETY: an open index; its predicate is a list, joined by AND, of nodes that say by their tag what they are, and a
-    // NullTest has an argument.
+/// What a partial index asks of its rows, as the catalog has it. PostgreSQL's own function (`RelationGetIndexPredicate`) simplifies it, for
+/// which it runs functions of whoever made the index, as the present user.
+unsafe fn stored_predicate(index: pg_sys::Relation) -> Option<*const pg_sys::Node> {
+    // SAFETY: an open index, whose row of pg_index is complete; what is stored there is a text that PostgreSQL has written for this
+    // function, which reads it and runs nothing.
     unsafe {
-        let predicate = pg_sys::RelationGetIndexPredicate(index);
-        let count = predicate.as_ref().map_or(0, |list| list.length);
-        (0..usize::try_from(count).unwrap_or(0)).all(|i| {
-            let node = (*(*predicate).elements.add(i))
-                .ptr_value
-                .cast::<pg_sys::Node>();
-            if (*node).type_ != pg_sys::NodeTag::T_NullTest {
-                return false;
-            }
-            let test = &*node.cast::<pg_sys::NullTest>();
-            let argument = test.arg.cast::<pg_sys::Node>();
-            test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
-                && (*argument).type_ == pg_sys::NodeTag::T_Var
-                && columns
-                    .iter()
-                    .any(|column| column.number == (*argument.cast::<pg_sys::Var>()).varattno)
+        let cache = pg_sys::SysCacheIdentifier::INDEXRELID.cast_signed();
+        let number = i16::try_from(pg_sys::Anum_pg_index_indpred).unwrap_or(0);
+        let mut is_null = false;
+        let stored = pg_sys::SysCacheGetAttr(cache, (*index).rd_indextuple, number, &mut is_null);
+        (!is_null).then(|| {
+            let text = pg_sys::text_to_cstring(stored.cast_mut_ptr());
+            pg_sys::stringToNode(text)
+                .cast::<pg_sys::Node>()
+                .cast_const()
         })
+    }
+}
+
+/// Is it only, of one of `columns` or of several joined by AND, that they are not NULL?
+unsafe fn leaves_out_nulls_only(predicate: *const pg_sys::Node, columns: &[Column]) -> bool {
+    // SAFETY: nodes say by their tag what they are; a NullTest has an argument, and a BoolExpr a list of them.
+    unsafe {
+        match (*predicate).type_ {
+            pg_sys::NodeTag::T_NullTest => {
+                let test = &*predicate.cast::<pg_sys::NullTest>();
+                let argument = test.arg.cast::<pg_sys::Node>();
+                test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
+                    && (*argument).type_ == pg_sys::NodeTag::T_Var
+                    && columns
+                        .iter()
+                        .any(|column| column.number == (*argument.cast::<pg_sys::Var>()).varattno)
+            }
+            pg_sys::NodeTag::T_BoolExpr => {
+                let joined = &*predicate.cast::<pg_sys::BoolExpr>();
+                let count = joined.args.as_ref().map_or(0, |list| list.length);
+                joined.boolop == pg_sys::BoolExprType::AND_EXPR
+                    && (0..usize::try_from(count).unwrap_or(0)).all(|i| {
+                        let argument = (*(*joined.args).elements.add(i)).ptr_value;
+                        leaves_out_nulls_only(argument.cast(), columns)
+                    })
+            }
+            _ => false,
+        }
     }
 }
 
