@@ -2,6 +2,7 @@
 
 use auth_ext_tests::{Ask, Client, ISSUER, database_with_key, refused, shared};
 
+mod indexes;
 mod install;
 
 /// A role of that database, which may log in and create schemas in it.
