@@ -326,8 +326,26 @@ CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session_issuers
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.user_history
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.user_floor
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.installation
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_log
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_pruned
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
+CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.relay_position
+    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
 ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER a_refuse_writer;
 ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.user_history ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.installation ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.invalidation_log ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.invalidation_pruned ENABLE ALWAYS TRIGGER a_refuse_writer;
+ALTER TABLE auth.relay_position ENABLE ALWAYS TRIGGER a_refuse_writer;
 
 CREATE VIEW auth.activity AS
 SELECT a.pid, a.user_id, a.issuer, a.kind, a.scope, a.token_id, a.session_id, a.since, a.expires_at

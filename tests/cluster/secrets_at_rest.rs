@@ -109,6 +109,12 @@ fn whoever_writes_all_data_makes_no_key_and_no_credential() {
         "DELETE FROM auth.revoked_tokens".to_owned(),
         "DELETE FROM auth.revoking_issuers".to_owned(),
         "UPDATE auth.attached_tables SET trigger_count = 0".to_owned(),
+        "DELETE FROM auth.user_history".to_owned(),
+        "INSERT INTO auth.user_floor (bumped_at, next_version) VALUES (now(), 1)".to_owned(),
+        "UPDATE auth.installation SET origin = 'x'".to_owned(),
+        "DELETE FROM auth.invalidation_log".to_owned(),
+        "UPDATE auth.invalidation_pruned SET max_xid = '0'".to_owned(),
+        "DELETE FROM auth.relay_position".to_owned(),
     ] {
         refused(writer.batch_execute(&sql), "42501", None);
     }
