@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Answer, Kept } from "./answers.js";
-import { Cache, type EndedOptions } from "./cache.js";
+import { Cache, type EndedOptions, type IdentityOption } from "./cache.js";
 import { Refused } from "./errors.js";
 
 /** An accepted API key. Frozen: requests share it. Times are milliseconds since 1970. */
@@ -33,9 +33,9 @@ export class ApiKeyCache extends Cache<ApiKey> {
     return this.known(fingerprintOf(key));
   }
 
-  /** Resolves when the key no longer verifies, with the reason: for what stays open. */
-  ended(key: string, { signal }: EndedOptions = {}): Promise<string> {
-    return this.waitForEnd(() => this.#verify(key), signal);
+  /** Resolves when the key no longer verifies, or is another user's, with the reason: for what stays open. */
+  ended(key: string, { identity, signal }: IdentityOption<ApiKey> & EndedOptions = {}): Promise<string> {
+    return this.waitForEnd(() => this.#verify(key), identity, signal);
   }
 
   #verify(key: string): Promise<Kept<ApiKey>> {

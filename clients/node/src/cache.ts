@@ -1,7 +1,7 @@
 import { Answers, type Answer, type Kept, type Limits, type Statistics } from "./answers.js";
 import { explained, Unavailable } from "./errors.js";
 import type { Invalidation } from "./invalidation.js";
-import { Watches } from "./watches.js";
+import { Watches, type Owned } from "./watches.js";
 
 /** A pool of `pg`, or what runs a statement in a transaction of its own as a pool does. It asks the server that the listener
  *  listens to. */
@@ -19,8 +19,13 @@ export interface EndedOptions {
   signal?: AbortSignal | undefined;
 }
 
+export interface IdentityOption<T> {
+  /** With whom it began: it ends, as `unlinked`, when it has become another user's. Default: whose it is at first. */
+  identity?: T | undefined;
+}
+
 /** What the caches of tokens and of API keys share. */
-export abstract class Cache<T extends object> {
+export abstract class Cache<T extends Owned> {
   readonly #source: Source;
   readonly #pool: Queryable;
   readonly #answers: Answers<T>;
@@ -62,8 +67,12 @@ export abstract class Cache<T extends object> {
     return this.#answers.peek(key)?.value;
   }
 
-  protected waitForEnd(verify: () => Promise<Kept<T>>, signal: AbortSignal | undefined): Promise<string> {
-    return this.#watches.ended(verify, signal);
+  protected waitForEnd(
+    verify: () => Promise<Kept<T>>,
+    identity: T | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
+    return this.#watches.ended(verify, identity, signal);
   }
 
   /** The one row of a statement, or why there is none. */

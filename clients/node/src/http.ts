@@ -49,7 +49,7 @@ export class Authenticated {
     return transaction(pool, this.#credential, work);
   }
 
-  /** Resolves with the reason when the token or key no longer verifies: for what stays open. */
+  /** Resolves with the reason when the token or key no longer verifies, or is another user's: for what stays open. */
   ended(options: EndedOptions = {}): Promise<string> {
     return this.#ended(options);
   }
@@ -137,13 +137,13 @@ function authenticator({ tokens, apiKeys, apiKeyHeader = "X-API-Key", anonymous 
       if (bearers.length === 0) {
         const [apiKey] = keys as [string];
         const identity = await apiKeys!.verify(apiKey);
-        return new Authenticated(identity, { apiKey }, (options) => apiKeys!.ended(apiKey, options));
+        return new Authenticated(identity, { apiKey }, (options) => apiKeys!.ended(apiKey, { ...options, identity }));
       }
       const token = bearers[0]?.[1] ?? "";
       if (token === "" || /\s/.test(token)) return INVALID;
       const bound = { device: device?.(request) };
       const identity = await tokens!.verify(token, bound);
-      return new Authenticated(identity, { token }, (options) => tokens!.ended(token, { ...bound, ...options }));
+      return new Authenticated(identity, { token }, (options) => tokens!.ended(token, { ...bound, ...options, identity }));
     } catch (error) {
       if (error instanceof Refused) return { status: 401, error: "invalid_token", reason: error.reason };
       if (error instanceof Unavailable) return { status: 503, error: "unavailable" };

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Answer, Kept } from "./answers.js";
-import { Cache, type EndedOptions } from "./cache.js";
+import { Cache, type EndedOptions, type IdentityOption } from "./cache.js";
 import { refusal, Refused } from "./errors.js";
 import { canonical, parseExact } from "./json.js";
 
@@ -52,9 +52,12 @@ export class TokenCache extends Cache<Identity> {
     return this.known(keyOf(token, device));
   }
 
-  /** Resolves when the token no longer verifies, with the reason: for what stays open. */
-  ended(token: string, { device, signal }: VerifyOptions & EndedOptions = {}): Promise<string> {
-    return this.waitForEnd(() => this.#verify(token, device), signal);
+  /** Resolves when the token no longer verifies, or is another user's, with the reason: for what stays open. */
+  ended(
+    token: string,
+    { device, identity, signal }: VerifyOptions & IdentityOption<Identity> & EndedOptions = {},
+  ): Promise<string> {
+    return this.waitForEnd(() => this.#verify(token, device), identity, signal);
   }
 
   async #verify(token: string, device: Device): Promise<Kept<Identity>> {

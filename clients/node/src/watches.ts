@@ -5,6 +5,9 @@ import { Refused, Unavailable } from "./errors.js";
 import type { Event } from "./event.js";
 import type { Invalidation, Ties } from "./invalidation.js";
 
+/** Whose something is. */
+export type Owned = Pick<Ties, "userId">;
+
 interface Watch {
   readonly ties: Ties;
   /** Ends the present wait. */
@@ -44,23 +47,31 @@ export class Watches {
     for (const open of this.#open) open.abort(new Error("the cache is closed"));
   }
 
-  /** Resolves with the reason when it no longer verifies. Rejects when `signal` says so, and for faults of the set-up. */
-  async ended(verify: () => Promise<Kept<unknown>>, signal: AbortSignal | undefined): Promise<string> {
+  /** Resolves with the reason when it no longer verifies, or not for the user of `identity`; without one, of the first answer.
+   *  Rejects when `signal` says so, and for faults of the set-up. */
+  async ended(
+    verify: () => Promise<Kept<unknown>>,
+    identity: Owned | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
     const open = new AbortController();
     const abort = () => open.abort(signal?.reason);
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort);
     this.#open.add(open);
     try {
-      return await this.#ended(verify, open.signal);
+      return await this.#ended(verify, identity, open.signal);
     } finally {
       this.#open.delete(open);
       signal?.removeEventListener("abort", abort);
     }
   }
 
-  async #ended(verify: () => Promise<Kept<unknown>>, signal: AbortSignal): Promise<string> {
-    let first: Ties | undefined;
+  async #ended(
+    verify: () => Promise<Kept<unknown>>,
+    identity: Owned | undefined,
+    signal: AbortSignal,
+  ): Promise<string> {
     let verifiedAt = this.#invalidation.clock();
     for (;;) {
       signal.throwIfAborted();
@@ -69,9 +80,9 @@ export class Watches {
       try {
         const kept = await verify();
         verifiedAt = asked;
-        // An account that is now linked to somebody else.
-        if (first && kept.ties.userId !== first.userId) return "unlinked";
-        first = kept.ties;
+        identity ??= kept.ties;
+        // An account that is now linked to somebody else, or a key of another owner.
+        if (kept.ties.userId !== identity.userId) return "unlinked";
         // An event that came since has found nobody waiting.
         if (this.#invalidation.heardSince(mark, kept.ties)) continue;
         signal.throwIfAborted();

@@ -111,3 +111,21 @@ for (const [name, start] of Object.entries(frameworks)) {
     assert.deepEqual(asked, ["bound", '{"name":"phone"}']);
   });
 }
+
+test("ended of a request compares with whom the middleware let in", async () => {
+  let owner;
+  const moving = {
+    query: async (_, [credential]) => ({
+      rows: [credential === "t" ? row({ user_id: owner }) : { id: "k", user_id: owner, session_version: "1", expires_at: null, holds: null }],
+    }),
+  };
+  const middleware = expressAuth({ tokens: new TokenCache(fake, moving), apiKeys: new ApiKeyCache(fake, moving) });
+  for (const headersDistinct of [{ authorization: ["Bearer t"] }, { "x-api-key": ["rfs_t"] }]) {
+    const incoming = { headersDistinct };
+    owner = "42";
+    await new Promise((resolve) => middleware(incoming, {}, resolve));
+    owner = "43";
+    fake.hear({ kind: "user", id: "42", session_version: 7, reason: "unlinked" });
+    assert.equal(await requireAuth(incoming).ended({ signal: AbortSignal.timeout(1_000) }), "unlinked");
+  }
+});

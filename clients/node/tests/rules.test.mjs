@@ -331,6 +331,33 @@ test("ended says so when the account is now linked to another user", async () =>
   assert.equal(await ended, "unlinked");
 });
 
+test("ended compares with whom it was verified for, if that is given", async () => {
+  const key = (user_id) => ({ id: "k", user_id, session_version: "1", fingerprint: "f", expires_at: null, holds: null });
+  const cases = [
+    [TokenCache, (user_id) => row({ user_id }), "42"],
+    [TokenCache, (user_id) => row({ user_id }), null],
+    [ApiKeyCache, key, "42"],
+  ];
+  for (const [Kind, answer, user] of cases) {
+    const fake = new Fake();
+    const cache = new Kind(fake, fake);
+    const verified = cache.verify("t");
+    // Linked to another while the answer was on its way.
+    fake.hear({ kind: "user", id: "42", session_version: 7, reason: "unlinked" });
+    fake.hear({ kind: "issuer", issuer: "https://i.example" });
+    fake.asked.shift().row(answer(user));
+    const identity = await verified;
+    const giveUp = new AbortController();
+    const first = cache.ended("t", { signal: giveUp.signal });
+    const ended = cache.ended("t", { identity, signal: giveUp.signal });
+    setTimeout(() => giveUp.abort(new Error("it still verifies")), 50);
+    await settle();
+    fake.asked.splice(0).forEach(({ row: give }) => give(answer("43")));
+    assert.equal(await ended, "unlinked");
+    await assert.rejects(first, /still verifies/);
+  }
+});
+
 test("ended asks again at exp, and is unavailable when nobody can tell for too long", async (t) => {
   // In an application its connections keep the process alive.
   const alive = setInterval(() => {}, 1_000);

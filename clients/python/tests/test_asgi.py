@@ -16,8 +16,8 @@ class Cache:
             return ANN
         raise Unavailable("away") if secret == "away" else Refused("expired")
 
-    async def ended(self, secret):
-        return f"the end of {secret}"
+    async def ended(self, secret, *, identity=None):
+        return f"the end of {secret} of {identity.user_id}"
 
 
 def call(headers, scope=None, raises=None, **options):
@@ -79,7 +79,7 @@ def test_keys_are_read_only_where_they_are_taken():
 def test_what_was_found_says_when_it_ends():
     for headers in (header(b"Bearer good"), [(b"x-api-key", b"good")]):
         _, (scope,) = call(headers, api_keys=Cache())
-        assert asyncio.run(auth_of(scope).ended()) == "the end of good"
+        assert asyncio.run(auth_of(scope).ended()) == "the end of good of 1"
     with pytest.raises(ValueError, match="of no middleware"):
         asyncio.run(Auth(ANN, token="good").ended())
 

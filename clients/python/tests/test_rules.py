@@ -1,15 +1,18 @@
 """clients/cases.json, by the real classes, without a database."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
-from auth_ext import Unavailable, _hearing
+from auth_ext import ApiKeyCache, TokenCache, Unavailable, _hearing
 from auth_ext._errors import translated
 from auth_ext._hearing import Hearing
 from auth_ext._identity import token_answer
+from auth_ext._listener import _Listening
 from auth_ext._store import Answer, Store
 
 TABLE = json.loads((Path(__file__).parents[2] / "cases.json").read_text())
@@ -143,6 +146,53 @@ def test_an_event_since_the_answer_is_told_to_a_watch_that_comes_later():
     run.hearing.watch([("session", "sa")], told.append, since=began)
     run.hearing.watch([("session", "sb")], told.append, since=began)
     assert told == ["session"]
+
+
+def token_of(user):
+    return True, None, user, 7, 7, "j", "i", "k", "{}", None, None, None, 60.0
+
+
+def key_of(user):
+    return "k", user, 1, "f", None, None
+
+
+def passing_on(kind, row, *users):
+    """A cache in front of a database where a credential is one user's after the other's, with events each time."""
+    listener, users = _Listening(""), list(users)
+    listener.hearing.renew(listener.hearing.now())
+
+    def answer(sql, arguments):
+        user = users[0]
+        if len(users) > 1:
+            users.pop(0)
+            listener.hearing.hear('{"v":1,"kind":"user","id":"42","session_version":7,"reason":"unlinked"}')
+            listener.hearing.hear('{"v":1,"kind":"issuer","issuer":"i"}')
+        return SimpleNamespace(fetchone=lambda: row(user))
+
+    @contextmanager
+    def connections():
+        yield SimpleNamespace(exec_driver_sql=answer)
+
+    return kind(listener, connections)
+
+
+@pytest.mark.parametrize(("kind", "row"), [(TokenCache, token_of), (ApiKeyCache, key_of)])
+def test_ended_says_so_when_it_is_now_another_users(kind, row):
+    assert passing_on(kind, row, "42", "43").ended("x", timeout=0.5) == "unlinked"
+    assert passing_on(kind, row, "42", "42").ended("x", timeout=0.5) is None
+
+
+@pytest.mark.parametrize(("kind", "row"), [(TokenCache, token_of), (ApiKeyCache, key_of)])
+def test_ended_compares_with_whom_it_was_verified_for(kind, row):
+    cache = passing_on(kind, row, "42", "43")
+    identity = cache.verify("x")
+    assert cache.ended("x", identity=identity, timeout=0.5) == "unlinked"
+    assert cache.ended("x", timeout=0.5) is None
+
+
+def test_ended_says_so_when_a_token_of_nobody_is_now_somebodys():
+    cache = passing_on(TokenCache, token_of, None, "43")
+    assert cache.ended("x", identity=cache.verify("x"), timeout=0.5) == "unlinked"
 
 
 def test_an_internal_error_of_the_driver_is_unavailable_and_one_of_the_server_its_own():

@@ -126,9 +126,18 @@ impl<D: Database> ApiKeyCache<D> {
 
     /// Waits until the key no longer holds, and says why. As [`TokenCache::ended`](crate::TokenCache::ended).
     pub async fn ended(&self, key: &str) -> Error {
+        self.end_of(key, None).await
+    }
+
+    /// The same for a key that `identity` was verified of. As [`TokenCache::ended_as`](crate::TokenCache::ended_as).
+    pub async fn ended_as(&self, key: &str, identity: Arc<ApiKey>) -> Error {
+        self.end_of(key, Some(identity)).await
+    }
+
+    async fn end_of(&self, key: &str, identity: Option<Arc<ApiKey>>) -> Error {
         let left = |key: &ApiKey| key.expires_at?.duration_since(SystemTime::now()).ok();
         self.cache
-            .ended(|| self.verify(key), ApiKey::subjects, left)
+            .ended(|| self.verify(key), identity, ApiKey::subjects, left)
             .await
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Reason, Refusal};
 use crate::event::{Ended, Subject, Topic};
 use crate::flights::{Flight, Flights, follow};
 use crate::hub::{Evict, Hub, Watch};
@@ -320,11 +320,12 @@ impl<V: Send + Sync + 'static> Cache<V> {
         })
     }
 
-    /// Waits until what `verify` verifies holds no longer: the refusal, or why that could not be known for longer
-    /// than may be.
+    /// Waits until what `verify` verifies holds no longer, or not for the user of `identity` (without one, of the first
+    /// answer): the refusal, or why that could not be known for longer than may be.
     pub async fn ended<F>(
         &self,
         verify: impl Fn() -> F,
+        mut identity: Option<Arc<V>>,
         ties: impl Fn(&V) -> Vec<Subject>,
         left: impl Fn(&V) -> Option<Duration>,
     ) -> Error
@@ -332,6 +333,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
         F: Future<Output = Result<Arc<V>, Error>>,
     {
         let limit = self.hub().max_staleness;
+        let user = |value: &V| {
+            let mut ties = ties(value).into_iter();
+            ties.find(|tie| matches!(tie, Subject::User(_)))
+        };
         let mut known = Instant::now();
         let mut watch: Option<Watch> = None;
         loop {
@@ -344,6 +349,9 @@ impl<V: Send + Sync + 'static> Cache<V> {
                 }
                 Err(error) => return error,
             };
+            if user(identity.get_or_insert_with(|| value.clone())) != user(&value) {
+                return Error::refused(Reason::Unlinked);
+            }
             known = began;
             // First the watch, then a look: nothing falls between the two.
             let Some(watching) = watch.take() else {

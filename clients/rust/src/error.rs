@@ -189,6 +189,8 @@ reasons! {
     UnknownSession = "unknown_session",
     NotRecent = "not_recent",
     StaleStandby = "stale_standby",
+    /// Of `ended` alone: it verifies, but for another user.
+    Unlinked = "unlinked",
 }
 
 impl fmt::Display for Reason {
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_the_code_that_it_was_read_from() {
-        assert_eq!(CODES.len(), 28);
+        assert_eq!(CODES.len(), 29);
         for code in CODES {
             let reason = Reason::from(*code);
             assert_eq!(reason.as_str(), *code);

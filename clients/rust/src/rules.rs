@@ -50,13 +50,13 @@ fn caught_up(listener: &Listener) {
     listener.hub().renew(Moment::now());
 }
 
-fn fresh() -> Listener {
+pub(crate) fn fresh() -> Listener {
     let listener = Listener::start(Nowhere, ListenerOptions::default());
     caught_up(&listener);
     listener
 }
 
-fn bump(user: &str) -> String {
+pub(crate) fn bump(user: &str) -> String {
     format!(r#"{{"v":1,"kind":"user","id":"{user}","session_version":1,"reason":"x"}}"#)
 }
 

@@ -211,18 +211,37 @@ impl<D: Database> TokenCache<D> {
     /// milliseconds of a notification as a rule, within `max_staleness` whatever fails. That the database is away is
     /// said after `max_staleness`, too; call it again to go on all the same.
     pub async fn ended(&self, token: &str) -> Error {
-        self.end_of(token, None).await
+        self.end_of(token, None, None).await
     }
 
     /// The same for a token that comes from this device.
     pub async fn ended_from(&self, token: &str, device: &Value) -> Error {
-        self.end_of(token, Some(&device.to_string())).await
+        self.end_of(token, Some(&device.to_string()), None).await
     }
 
-    async fn end_of(&self, token: &str, device: Option<&str>) -> Error {
+    /// The same for a token that `identity` was verified of, from that device if from any: ends, as
+    /// [`Reason::Unlinked`], when the token has become another user's since then. The other two take for its user whose
+    /// it is when they begin.
+    pub async fn ended_as(
+        &self,
+        token: &str,
+        device: Option<&Value>,
+        identity: Arc<Identity>,
+    ) -> Error {
+        let device = device.map(Value::to_string);
+        self.end_of(token, device.as_deref(), Some(identity)).await
+    }
+
+    async fn end_of(
+        &self,
+        token: &str,
+        device: Option<&str>,
+        identity: Option<Arc<Identity>>,
+    ) -> Error {
+        let verify = || self.look_up(token, device);
         let left = |token: &Identity| token.expires_at.duration_since(SystemTime::now()).ok();
         self.cache
-            .ended(|| self.look_up(token, device), Identity::subjects, left)
+            .ended(verify, identity, Identity::subjects, left)
             .await
     }
 

@@ -26,39 +26,67 @@ pub struct Caller {
 
 #[derive(Clone)]
 enum Who {
-    Token(Arc<Identity>),
-    ApiKey(Arc<ApiKey>),
+    Token(Arc<Identity>, Arc<dyn Ends<Identity>>),
+    ApiKey(Arc<ApiKey>, Arc<dyn Ends<ApiKey>>),
+}
+
+/// A cache, whatever database it is in front of.
+trait Ends<V>: Send + Sync {
+    fn ended<'c>(&'c self, secret: &'c str, identity: Arc<V>) -> End<'c>;
+}
+
+type End<'c> = Pin<Box<dyn Future<Output = Error> + Send + 'c>>;
+
+impl<D: Database> Ends<Identity> for TokenCache<D> {
+    fn ended<'c>(&'c self, token: &'c str, identity: Arc<Identity>) -> End<'c> {
+        Box::pin(self.ended_as(token, None, identity))
+    }
+}
+
+impl<D: Database> Ends<ApiKey> for ApiKeyCache<D> {
+    fn ended<'c>(&'c self, key: &'c str, identity: Arc<ApiKey>) -> End<'c> {
+        Box::pin(self.ended_as(key, identity))
+    }
 }
 
 impl Caller {
     /// The user, as the database prints the id. None where an issuer allows tokens of nobody.
     pub fn user_id(&self) -> Option<&str> {
         match &self.who {
-            Who::Token(identity) => identity.user_id.as_deref(),
-            Who::ApiKey(key) => Some(&key.user_id),
+            Who::Token(identity, _) => identity.user_id.as_deref(),
+            Who::ApiKey(key, _) => Some(&key.user_id),
         }
     }
 
     /// The token, when it was one.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.who {
-            Who::Token(identity) => Some(identity),
-            Who::ApiKey(_) => None,
+            Who::Token(identity, _) => Some(identity),
+            Who::ApiKey(..) => None,
         }
     }
 
     /// The API key, when it was one.
     pub fn api_key(&self) -> Option<&ApiKey> {
         match &self.who {
-            Who::Token(_) => None,
-            Who::ApiKey(key) => Some(key),
+            Who::Token(..) => None,
+            Who::ApiKey(key, _) => Some(key),
         }
     }
 
-    /// What the request brought: for a transaction under row-level security, or
-    /// [`TokenCache::ended`](crate::TokenCache::ended).
+    /// What the request brought: for a transaction under row-level security.
     pub fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    /// Waits until the token or key no longer holds, or is another user's, and says why: for what stays open. As
+    /// [`TokenCache::ended_as`](crate::TokenCache::ended_as).
+    pub async fn ended(&self) -> Error {
+        let (Credential::Token(secret) | Credential::ApiKey(secret)) = &*self.credential;
+        match &self.who {
+            Who::Token(identity, tokens) => tokens.ended(secret, identity.clone()).await,
+            Who::ApiKey(key, keys) => keys.ended(secret, key.clone()).await,
+        }
     }
 }
 
@@ -118,14 +146,14 @@ impl Rejection {
 type Respond<B> = Arc<dyn Fn(&Rejection) -> Response<B> + Send + Sync>;
 
 struct Rules<D, B> {
-    tokens: TokenCache<D>,
-    keys: Option<ApiKeyCache<D>>,
+    tokens: Arc<TokenCache<D>>,
+    keys: Option<Arc<ApiKeyCache<D>>>,
     key_header: HeaderName,
     anonymous: bool,
     respond: Respond<B>,
 }
 
-impl<D: Clone, B> Clone for Rules<D, B> {
+impl<D, B> Clone for Rules<D, B> {
     fn clone(&self) -> Self {
         Self {
             tokens: self.tokens.clone(),
@@ -141,11 +169,11 @@ impl<D: Clone, B> Clone for Rules<D, B> {
 /// extensions. `B` is the body of the service's responses (axum's `Body`).
 pub struct AuthLayer<D, B>(Rules<D, B>);
 
-impl<D: Database + Clone, B: From<String> + 'static> AuthLayer<D, B> {
+impl<D: Database, B: From<String> + 'static> AuthLayer<D, B> {
     /// Bearer tokens only; requests without one are answered 401.
     pub fn new(tokens: TokenCache<D>) -> Self {
         Self(Rules {
-            tokens,
+            tokens: Arc::new(tokens),
             keys: None,
             key_header: HeaderName::from_static("x-api-key"),
             anonymous: false,
@@ -156,7 +184,7 @@ impl<D: Database + Clone, B: From<String> + 'static> AuthLayer<D, B> {
     /// API keys, too, in `X-API-Key`.
     #[must_use]
     pub fn api_keys(mut self, keys: ApiKeyCache<D>) -> Self {
-        self.0.keys = Some(keys);
+        self.0.keys = Some(Arc::new(keys));
         self
     }
 
@@ -191,13 +219,13 @@ impl<D, B> fmt::Debug for AuthLayer<D, B> {
     }
 }
 
-impl<D: Clone, B> Clone for AuthLayer<D, B> {
+impl<D, B> Clone for AuthLayer<D, B> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<S, D: Clone, B> Layer<S> for AuthLayer<D, B> {
+impl<S, D, B> Layer<S> for AuthLayer<D, B> {
     type Service = AuthService<S, D, B>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -272,12 +300,18 @@ where
 impl<D: Database, B> Rules<D, B> {
     async fn verify(&self, credential: Credential) -> Result<Caller, Rejection> {
         let who = match (&credential, &self.keys) {
-            (Credential::Token(token), _) => self.tokens.verify(token).await.map(Who::Token),
-            (Credential::ApiKey(key), Some(keys)) => keys.verify(key).await.map(Who::ApiKey),
+            (Credential::Token(token), _) => {
+                let identity = self.tokens.verify(token).await;
+                Who::Token(identity.map_err(Rejection::Failed)?, self.tokens.clone())
+            }
+            (Credential::ApiKey(key), Some(keys)) => {
+                let identity = keys.verify(key).await;
+                Who::ApiKey(identity.map_err(Rejection::Failed)?, keys.clone())
+            }
             (Credential::ApiKey(_), None) => return Err(Rejection::Invalid),
         };
         Ok(Caller {
-            who: who.map_err(Rejection::Failed)?,
+            who,
             credential: Arc::new(credential),
         })
     }
@@ -326,8 +360,63 @@ fn bearer(authorization: &str) -> Option<Result<&str, Rejection>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
     use super::*;
+    use crate::rules::{bump, fresh};
+    use crate::{ApiKeyRow, CacheOptions, Reason, TokenRow};
+
+    /// A database where all are this user's.
+    impl Database for Arc<AtomicU32> {
+        async fn check_token(&self, _: &str, _: Option<&str>) -> Result<TokenRow, Error> {
+            Ok(TokenRow {
+                user_id: Some(self.load(Ordering::SeqCst).to_string()),
+                session_version: Some(1),
+                current_session_version: Some(1),
+                issued_at: None,
+                expires_at: 4e9,
+                token_id: None,
+                issuer: "i".into(),
+                kid: None,
+                claims: "{}".into(),
+                remaining: 60.0,
+            })
+        }
+
+        async fn verify_api_key(&self, _: &str) -> Result<ApiKeyRow, Error> {
+            Ok(ApiKeyRow {
+                id: "k".into(),
+                user_id: self.load(Ordering::SeqCst).to_string(),
+                session_version: Some(1),
+                expires_at: None,
+                remaining: None,
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_caller_compares_with_whom_the_layer_let_in() {
+        let listener = fresh();
+        let owner = Arc::new(AtomicU32::new(0));
+        let tokens = TokenCache::new(&listener, owner.clone(), CacheOptions::default());
+        let keys = ApiKeyCache::new(&listener, owner.clone(), CacheOptions::default());
+        let layer: AuthLayer<_, String> = AuthLayer::new(tokens).api_keys(keys);
+        for credential in [
+            Credential::Token("t".into()),
+            Credential::ApiKey("k".into()),
+        ] {
+            owner.store(42, Ordering::SeqCst);
+            let caller = layer.0.verify(credential).await.unwrap();
+            owner.store(43, Ordering::SeqCst);
+            listener.hub().hear(&bump("42"));
+            let ended = tokio::time::timeout(Duration::from_secs(1), caller.ended());
+            let reason = ended.await.unwrap().refusal().unwrap().reason.clone();
+            assert_eq!(reason, Reason::Unlinked);
+        }
+    }
 
     #[test]
     fn a_bearer_token_is_one_word_after_its_scheme_in_any_case() {

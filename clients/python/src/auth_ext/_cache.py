@@ -20,7 +20,8 @@ from ._links import settle
 from ._listener import _Listening
 from ._store import Answer, Entry, Stats, Store
 
-T = TypeVar("T")
+R = TypeVar("R")
+T = TypeVar("T", bound=Identity | ApiKey)
 C = TypeVar("C")
 SPREAD = 0.5
 
@@ -143,8 +144,9 @@ class _Cache(ABC, Generic[T, C]):
             self._land(question.key, flight, answer, began, asked)
         return self._given(answer), answer, began
 
-    async def _ended(self, question: Question[T], timeout: float = math.inf) -> str:
-        """Why it no longer verifies. TimeoutError: it still does."""
+    async def _ended(self, question: Question[T], identity: T | None, timeout: float = math.inf) -> str:
+        """Why it no longer verifies, or not for the user of `identity`; without one, of the first answer.
+        TimeoutError: it still does."""
         hearing = self._hearing
         deadline = time.monotonic() + timeout
         known = hearing.now()
@@ -154,7 +156,7 @@ class _Cache(ABC, Generic[T, C]):
                 raise TimeoutError
             asked = hearing.now()
             try:
-                _, answer, began = await self._verify(question)
+                value, answer, began = await self._verify(question)
             except Refused as error:
                 return error.reason
             except Unavailable:
@@ -162,6 +164,10 @@ class _Cache(ABC, Generic[T, C]):
                     return "unavailable"
                 await self._pause(min(rest, random.uniform(0, hearing.max_staleness / 10)))
                 continue
+            if identity is None:
+                identity = value
+            elif value.user_id != identity.user_id:
+                return "unlinked"
             known = asked
             until = _until(answer, asked)
             if until is not None and until <= hearing.now():
@@ -206,20 +212,19 @@ class _Waiting(_Cache[T, Connections]):
         watch.cancel()
         return told[0] if told else None
 
-
-    def _ended_within(self, question: Question[T], timeout: float | None) -> str | None:
+    def _ended_within(self, question: Question[T], identity: T | None, timeout: float | None) -> str | None:
         try:
-            return _done(self._ended(question, math.inf if timeout is None else timeout))
+            return _done(self._ended(question, identity, math.inf if timeout is None else timeout))
         except TimeoutError:
             return None
 
 
-def _done(steps: Coroutine[Any, Any, T]) -> T:
+def _done(steps: Coroutine[Any, Any, R]) -> R:
     """What a coroutine of a `_Waiting` returns: it never suspends."""
     try:
         steps.send(None)
     except StopIteration as end:
-        result: T = end.value
+        result: R = end.value
         return result
     raise AssertionError("it waits for a loop")
 
@@ -263,9 +268,12 @@ class TokenCache(_Waiting[Identity]):
         """What the cache can answer by itself now."""
         return self._peek(token_question(token, device))
 
-    def ended(self, token: str, device: object = None, timeout: float | None = None) -> str | None:
-        """Waits until the token no longer verifies: the reason. None: not within the time."""
-        return self._ended_within(token_question(token, device), timeout)
+    def ended(
+        self, token: str, device: object = None, timeout: float | None = None, *, identity: Identity | None = None
+    ) -> str | None:
+        """Waits until the token no longer verifies, or is no longer of the user of `identity`: the reason.
+        None: not within the time."""
+        return self._ended_within(token_question(token, device), identity, timeout)
 
 
 class ApiKeyCache(_Waiting[ApiKey]):
@@ -279,9 +287,10 @@ class ApiKeyCache(_Waiting[ApiKey]):
         """What the cache can answer by itself now."""
         return self._peek(api_key_question(key))
 
-    def ended(self, key: str, timeout: float | None = None) -> str | None:
-        """Waits until the key no longer verifies: the reason. None: not within the time."""
-        return self._ended_within(api_key_question(key), timeout)
+    def ended(self, key: str, timeout: float | None = None, *, identity: ApiKey | None = None) -> str | None:
+        """Waits until the key no longer verifies, or is no longer of the user of `identity`: the reason.
+        None: not within the time."""
+        return self._ended_within(api_key_question(key), identity, timeout)
 
 
 class AsyncTokenCache(_Suspending[Identity]):
@@ -295,9 +304,9 @@ class AsyncTokenCache(_Suspending[Identity]):
         """What the cache can answer by itself now."""
         return self._peek(token_question(token, device))
 
-    async def ended(self, token: str, device: object = None) -> str:
-        """Waits until the token no longer verifies, and returns the reason."""
-        return await self._ended(token_question(token, device))
+    async def ended(self, token: str, device: object = None, *, identity: Identity | None = None) -> str:
+        """Waits until the token no longer verifies, or is no longer of the user of `identity`, and returns the reason."""
+        return await self._ended(token_question(token, device), identity)
 
 
 class AsyncApiKeyCache(_Suspending[ApiKey]):
@@ -311,6 +320,6 @@ class AsyncApiKeyCache(_Suspending[ApiKey]):
         """What the cache can answer by itself now."""
         return self._peek(api_key_question(key))
 
-    async def ended(self, key: str) -> str:
-        """Waits until the key no longer verifies, and returns the reason."""
-        return await self._ended(api_key_question(key))
+    async def ended(self, key: str, *, identity: ApiKey | None = None) -> str:
+        """Waits until the key no longer verifies, or is no longer of the user of `identity`, and returns the reason."""
+        return await self._ended(api_key_question(key), identity)

@@ -27,7 +27,7 @@ class Verifies(Protocol):
 
     async def verify(self, secret: str, /) -> Any: ...
 
-    async def ended(self, secret: str, /) -> str: ...
+    async def ended(self, secret: str, /, *, identity: Any = None) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Auth:
         return async_transaction(connections, token=self.token, api_key=self.api_key)
 
     async def ended(self) -> str:
-        """Waits until the token or key no longer verifies, and returns the reason: for websockets and streams."""
+        """Waits until the token or key no longer verifies, or is another user's: the reason. For websockets and streams."""
         secret = self.api_key if self.token is None else self.token
         if self.cache is None or secret is None:
             raise ValueError("it is of no middleware")
-        return await self.cache.ended(secret)
+        return await self.cache.ended(secret, identity=self.identity)
 
 
 def auth_of(request: Any) -> Auth | None:

@@ -13,8 +13,8 @@ use argon2::password_hash::SaltString;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 use auth_ext_client::{
-    ApiKeyCache, AuthLayer, CacheOptions, Caller, Credential, Error, Listener, ListenerOptions,
-    Reason, Rejection, TokenCache,
+    ApiKeyCache, AuthLayer, CacheOptions, Caller, Error, Listener, ListenerOptions, Reason,
+    Rejection, TokenCache,
 };
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -31,7 +31,6 @@ use sqlx::postgres::PgPoolOptions;
 #[derive(Clone)]
 struct App {
     pool: PgPool,
-    tokens: TokenCache<PgPool>,
 }
 
 /// What a handler fails with: a refusal is a 401, a database that is away a 503.
@@ -64,13 +63,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/api-keys", post(create_api_key))
         .route("/notes", get(list_notes).post(add_note))
         .route("/events", get(events))
-        .layer(AuthLayer::new(tokens.clone()).api_keys(keys));
+        .layer(AuthLayer::new(tokens).api_keys(keys));
     let app = Router::new()
         .route("/users", post(sign_up))
         .route("/login", post(log_in))
         .route("/refresh", post(refresh))
         .merge(for_users)
-        .with_state(App { pool, tokens });
+        .with_state(App { pool });
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", socket.local_addr()?);
     axum::serve(socket, app).await?;
@@ -251,13 +250,12 @@ async fn add_note(
 
 /// A stream that ends with its token.
 async fn events(
-    State(app): State<App>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, StatusCode> {
-    let Credential::Token(token) = caller.credential().clone() else {
+    if caller.api_key().is_some() {
         return Err(StatusCode::FORBIDDEN);
-    };
-    let ended = async move { app.tokens.ended(&token).await };
+    }
+    let ended = async move { caller.ended().await };
     let ticks = stream::unfold(Duration::ZERO, async |pause| {
         tokio::time::sleep(pause).await;
         Some((

@@ -217,7 +217,7 @@ async fn what_waits_for_an_end_asks_again_and_stays_when_it_still_holds() {
                 cache.get("t", || key("t"), || ends.answer()).await
             };
             cache
-                .ended(verify, |_| vec![Subject::User("42".into())], |_| None)
+                .ended(verify, None, |_| vec![Subject::User("42".into())], |_| None)
                 .await
         }
     });
@@ -235,4 +235,29 @@ async fn what_waits_for_an_end_asks_again_and_stays_when_it_still_holds() {
         .unwrap()
         .unwrap();
     assert_eq!(why.refusal().unwrap().reason, Reason::SessionEnded);
+}
+
+#[tokio::test]
+async fn what_waits_for_an_end_ends_when_it_is_now_another_users() {
+    let listener = fresh();
+    let cache = cache(&listener, Duration::ZERO);
+    let owner = Arc::new(AtomicU32::new(42));
+    let ended = async |first: Option<u32>| {
+        let verify = || async { Ok(Arc::new(owner.load(Ordering::SeqCst))) };
+        let ties = |user: &u32| vec![Subject::Issuer("i".into()), Subject::User(user.to_string())];
+        let ended = cache.ended(verify, first.map(Arc::new), ties, |_| None);
+        let why = timeout(Duration::from_millis(500), ended).await;
+        why.ok().map(|why| why.refusal().unwrap().reason.clone())
+    };
+    // As at first, or as was verified before.
+    assert_eq!(ended(None).await, None);
+    assert_eq!(ended(Some(42)).await, None);
+    assert_eq!(ended(Some(43)).await, Some(Reason::Unlinked));
+    let relink = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        owner.store(43, Ordering::SeqCst);
+        listener.hub().hear(&bump("42"));
+    };
+    let (why, ()) = tokio::join!(ended(None), relink);
+    assert_eq!(why, Some(Reason::Unlinked));
 }
