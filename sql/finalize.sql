@@ -241,54 +241,20 @@ ALTER TABLE auth.installation ENABLE REPLICA TRIGGER keep_out_replicated;
 
 -- pg_write_all_data writes whatever table it likes. Rows from which trust follows are written by our functions, and by roles
 -- that were granted just that.
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.unlinked_accounts
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.issuers
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.signing_key_store
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.attached_tables
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoking_issuers
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.revoked_tokens
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sso_handoffs
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.one_time_tokens
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.sessions
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.session_issuers
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.user_history
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.user_floor
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.installation
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_log
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.invalidation_pruned
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.relay_position
-    FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer();
-ALTER TABLE auth.unlinked_accounts ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.signing_key_store ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.attached_tables ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.revoking_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.revoked_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.sso_handoffs ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.one_time_tokens ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.sessions ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.session_issuers ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.user_history ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.user_floor ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.installation ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.invalidation_log ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.invalidation_pruned ENABLE ALWAYS TRIGGER a_refuse_writer;
-ALTER TABLE auth.relay_position ENABLE ALWAYS TRIGGER a_refuse_writer;
+DO $$
+DECLARE
+    written name;
+BEGIN
+    FOREACH written IN ARRAY ARRAY[
+        'issuers', 'signing_key_store', 'attached_tables', 'user_history', 'user_floor', 'unlinked_accounts', 'revoked_tokens', 'revoking_issuers',
+        'sso_handoffs', 'one_time_tokens', 'sessions', 'session_issuers', 'installation', 'invalidation_log', 'invalidation_pruned', 'relay_position'
+    ] LOOP
+        EXECUTE format('CREATE TRIGGER a_refuse_writer BEFORE INSERT OR UPDATE OR DELETE ON auth.%I
+            FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_writer()', written);
+        EXECUTE format('ALTER TABLE auth.%I ENABLE ALWAYS TRIGGER a_refuse_writer', written);
+    END LOOP;
+END
+$$;
 
 -- Where users and their history both arrive by logical replication, the users' own triggers have written it already:
 -- the higher of the two holds.
