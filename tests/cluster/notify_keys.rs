@@ -10,14 +10,20 @@ fn event(fingerprint: &str, reason: &str) -> Value {
 
 /// An attached key table with the keys `k1` (fingerprint `f1`), `k2` (`f2`) and `k3` (none), all of user 42.
 fn keys(name: &str) -> (Client, Listener) {
-    let app = App::new(shared(), name);
-    let mut a = app.connect();
-    a.run(
+    heard(
+        name,
         "CREATE TABLE keys (id text PRIMARY KEY, user_id bigint NOT NULL, name text, key_hash text, prefix text,
              is_active boolean NOT NULL DEFAULT true, expires_at timestamp, last_used_at timestamp);
          SELECT auth.attach_api_keys('keys');
          INSERT INTO keys (id, user_id, key_fingerprint) VALUES ('k1', 42, 'f1'), ('k2', 42, 'f2'), ('k3', 42, NULL)",
-    );
+    )
+}
+
+/// Runs `sql`; what comes after it is heard.
+fn heard(name: &str, sql: &str) -> (Client, Listener) {
+    let app = App::new(shared(), name);
+    let mut a = app.connect();
+    a.run(sql);
     let listener = Listener::on(app.connect(), "auth_invalidation");
     (a, listener)
 }
@@ -130,9 +136,8 @@ fn a_fingerprint_or_owner_too_long_for_a_payload_is_a_flush() {
 
 #[test]
 fn keys_of_a_partitioned_table_are_heard_of_and_one_that_moves_is_no_news() {
-    let app = App::new(shared(), "partitioned");
-    let mut a = app.connect();
-    a.run(
+    let (mut a, mut listener) = heard(
+        "partitioned",
         "CREATE TABLE keys (id uuid, user_id bigint, region text, key_fingerprint text, is_active boolean DEFAULT true)
              PARTITION BY LIST (region);
          CREATE TABLE keys_eu PARTITION OF keys FOR VALUES IN ('eu');
@@ -140,7 +145,6 @@ fn keys_of_a_partitioned_table_are_heard_of_and_one_that_moves_is_no_news() {
          CREATE TABLE keys_us PARTITION OF keys FOR VALUES IN ('us');
          INSERT INTO keys VALUES (gen_random_uuid(), 42, 'eu', 'f1')",
     );
-    let mut listener = Listener::on(app.connect(), "auth_invalidation");
     a.run("UPDATE keys SET region = 'us'");
     assert_eq!(listener.payloads(), Vec::<String>::new());
     a.run("UPDATE keys_us SET is_active = false");
@@ -153,30 +157,26 @@ fn keys_of_a_partitioned_table_are_heard_of_and_one_that_moves_is_no_news() {
 
 #[test]
 fn a_key_that_ends_earlier_in_another_partition_is_heard_of() {
-    let app = App::new(shared(), "by_expiry");
-    let mut a = app.connect();
-    a.run(
+    let (mut a, mut listener) = heard(
+        "by_expiry",
         "CREATE TABLE keys (id uuid, user_id bigint, key_fingerprint text, expires_at timestamptz) PARTITION BY RANGE (expires_at);
          CREATE TABLE keys_past PARTITION OF keys FOR VALUES FROM (MINVALUE) TO ('2026-01-01');
          CREATE TABLE keys_now PARTITION OF keys DEFAULT;
          SELECT auth.attach_api_keys('keys');
          INSERT INTO keys VALUES (gen_random_uuid(), 42, 'f1', 'infinity')",
     );
-    let mut listener = Listener::on(app.connect(), "auth_invalidation");
     a.run("UPDATE keys SET expires_at = '2025-01-01'");
     assert_eq!(listener.events(), [event("f1", "updated")]);
 }
 
 #[test]
 fn a_key_without_a_fingerprint_that_gets_another_hash_is_a_flush() {
-    let app = App::new(shared(), "rehashed");
-    let mut a = app.connect();
-    a.run(
+    let (mut a, mut listener) = heard(
+        "rehashed",
         "CREATE TABLE keys (id text PRIMARY KEY, user_id bigint, prefix text, key_hash text);
          SELECT auth.attach_api_keys('keys');
          INSERT INTO keys VALUES ('k', 42, 'prefix', 'hash')",
     );
-    let mut listener = Listener::on(app.connect(), "auth_invalidation");
     for change in [
         "key_hash = 'other'",
         "prefix = 'other'",
@@ -194,16 +194,14 @@ fn a_key_without_a_fingerprint_that_gets_another_hash_is_a_flush() {
 
 #[test]
 fn the_owner_of_a_key_is_called_as_the_users_table_calls_him() {
-    let app = App::new(shared(), "owner");
-    let mut a = app.connect();
-    a.run(
+    let (mut a, mut listener) = heard(
+        "owner",
         "CREATE TABLE keys (id text PRIMARY KEY, user_id text);
          SELECT auth.attach_api_keys('keys');
          INSERT INTO keys VALUES ('k', '+042', auth.api_key_fingerprint('k'))",
     );
     let owner: String = a.one("SELECT user_id FROM auth.verify_api_key('k')", &[]);
     assert_eq!(owner, "42");
-    let mut listener = Listener::on(app.connect(), "auth_invalidation");
     a.run("DELETE FROM keys");
     assert_eq!(listener.events()[0]["user_id"], "42");
 }
