@@ -194,8 +194,7 @@ impl Verified<'_> {
         if needs_version && claims.user.is_some() && claims.session_version.is_none() {
             return Err(Refusal::SessionVersionMissing.into());
         }
-        // An absent `iat` is `None`, which orders before every moment: it is refused too.
-        if rules.not_before.is_some() && claims.issued_at < rules.not_before {
+        if rules.cuts_off(claims.issued_at) {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
         Ok(claims)

@@ -68,6 +68,13 @@ impl Rules {
             event_audience: None,
         }
     }
+
+    /// Does the kill switch refuse what was issued, or has begun, then? It refuses what says no time, too.
+    #[must_use]
+    pub fn cuts_off(&self, issued_at: Option<UnixMicros>) -> bool {
+        // An absent time orders before every moment.
+        self.not_before.is_some() && issued_at < self.not_before
+    }
 }
 
 /// Claims that must be there and match.

@@ -168,7 +168,7 @@ impl Verified<'_> {
             .issued_at()?
             .ok_or_else(|| Refusal::MissingClaim.of("iat"))?;
         let (not_before, expires_at) = (self.not_before()?, self.expires_at()?);
-        if rules.not_before.is_some_and(|cutoff| issued_at < cutoff) {
+        if rules.cuts_off(Some(issued_at)) {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
         let latest = now.plus(rules.leeway_micros);

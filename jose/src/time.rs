@@ -25,6 +25,12 @@ impl UnixMicros {
         Self::from_numeric_date(Decimal::parse(json)?)
     }
 
+    /// The whole second that it is in, as a NumericDate (RFC 7519 section 2) without a fraction.
+    #[must_use]
+    pub const fn second(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
     /// This moment `micros` later, or the last one representable.
     pub(crate) const fn plus(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros))

@@ -151,11 +151,11 @@ fn is_remembered_without_a_plan(users: &Users, key: &str, next_version: i64) -> 
         && heap::upsert(probe, &[key], attach::still_holds, &COLUMNS, |row| {
             let past = row.map(|row| Past::new(row.required(0), row.required(1)));
             // The clock may have gone back, as with another machine's after a failover.
-            let bumped_at = (past.as_ref()).map_or(UnixMicros(i64::MIN), |past| past.bumped_at);
+            let bumped_at = Some(clock::now()).max(past.as_ref().map(|past| past.bumped_at));
             let next = past.map_or(0, |past| past.next_version).max(next_version);
             [
                 Some(key),
-                clock::to_timestamptz(clock::now().max(bumped_at)).into_datum(),
+                bumped_at.and_then(clock::to_timestamptz).into_datum(),
                 next.into_datum(),
             ]
         })
@@ -199,8 +199,10 @@ pub fn bumped_at(users: &Users, user_id: &UserId) -> Option<UnixMicros> {
 /// At the end of a transaction that ended the sessions of these users, each with a row of its own here: that is when they end. What
 /// was issued in the seconds since the statement must not outlive them. Nothing where the extension was dropped in that transaction.
 pub fn settle(user_ids: &[UserId]) {
-    let second = |time: UnixMicros| time.0.div_euclid(1_000_000);
-    if second(transaction::began_at()) == second(clock::now()) || !is_there(HISTORY) {
+    if user_ids.is_empty()
+        || transaction::began_at().second() == clock::now().second()
+        || !catalog::has_auth_relation(HISTORY)
+    {
         return;
     }
     let keys: Vec<_> = (user_ids.iter().map(key)).map(Cow::into_owned).collect();
@@ -213,7 +215,7 @@ pub fn settle(user_ids: &[UserId]) {
 /// At the end of a transaction that bumped or deleted too many for a row each: one mark for all users. Others learn of it by a message,
 /// which is sent only after the commit can be seen: until then [`await_mark`] waits, where users were deleted.
 pub fn settle_bulk(version_floor: i64) {
-    if !is_there(FLOOR) {
+    if !catalog::has_auth_relation(FLOOR) {
         return;
     }
     if version_floor > 0 {
@@ -230,10 +232,6 @@ pub fn settle_bulk(version_floor: i64) {
             |_| (),
         );
     });
-}
-
-fn is_there(table: &CStr) -> bool {
-    catalog::auth_relation(table) != pg_sys::InvalidOid
 }
 
 /// Waits while somebody else's mark for deleted users is being committed, and hears of it. Called when a command has written its rows, of

@@ -25,7 +25,7 @@ fn configuration_changed<'a>(
 #[pg_extern(sql = false)]
 fn follow_tables(command: Command) {
     sql(|| {
-        if catalog::auth_relation(c"attached_tables") != pg_sys::InvalidOid {
+        if catalog::has_auth_relation(c"attached_tables") {
             match command {
                 Command::NewPartition => partitions::cover_new(),
                 Command::Renamed(name) | Command::Moved(name) => renames::tell(&name),

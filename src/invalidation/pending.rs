@@ -53,7 +53,7 @@ struct Bulk {
 
 /// What others do when a transaction with events ends.
 pub struct Ends {
-    /// Called before the commit of a transaction that ended the sessions of these users.
+    /// Called before the commit of a transaction with events, with the users whose sessions it ended.
     pub settle: fn(&[UserId]),
     /// The same of one that touched too many users for a mark each. The argument is the version below
     /// which no new row may start.
@@ -228,21 +228,15 @@ fn clear() {
 /// Before the commit: settles what a bulk leaves behind, and delivers the events.
 fn settle(may_notify: bool) {
     let (events, ended, bulk) = PENDING.with_borrow_mut(|pending| {
+        let ended = core::mem::take(&mut pending.ended);
+        let ended: Vec<UserId> = ended.into_iter().map(|(_, user_id)| user_id).collect();
         let events = core::mem::take(&mut pending.events);
-        (
-            events,
-            core::mem::take(&mut pending.ended),
-            pending.bulk.take(),
-        )
+        (events, ended, pending.bulk.take())
     });
     if let Some(ends) = ENDS.get() {
         match &bulk {
             Some(bulk) if bulk.marks => (ends.settle_bulk)(bulk.version_floor),
-            _ if ended.is_empty() => {}
-            _ => {
-                let ended: Vec<_> = ended.into_iter().map(|(_, user_id)| user_id).collect();
-                (ends.settle)(&ended);
-            }
+            _ => (ends.settle)(&ended),
         }
     }
     let told: Vec<(Kind, String)> =

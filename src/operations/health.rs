@@ -1,7 +1,6 @@
 //! What an operator looks at: `auth.health()`.
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
-use pgrx::prelude::*;
 
 use crate::accounts;
 use crate::api_key;
@@ -141,7 +140,7 @@ pub fn health_now() -> Health {
     let identities_intact = intact(identities.if_any().map(|identities| identities.is_some()))
         .map(|intact| intact && as_attached(bindings.identities()));
     let backlog = relay::backlog();
-    let is_updated = catalog::auth_relation(c"installation") != pg_sys::InvalidOid;
+    let is_updated = catalog::has_auth_relation(c"installation");
     let (restored, fetches) = if is_updated {
         (RESTORED, FETCHES)
     } else {

@@ -81,7 +81,7 @@ pub fn prune(budget: Duration) -> Pruned {
 /// For a month, a key that has gone from a JWKS may come back with another JWKS.
 fn prune_ended_sessions(pruned: &mut Pruned) {
     // Missing before the extension is updated, as are the sessions.
-    if catalog::auth_relation(c"jwks_fetches") == pg_sys::InvalidOid {
+    if !catalog::has_auth_relation(c"jwks_fetches") {
         return;
     }
     let removed = query(
@@ -135,7 +135,7 @@ impl Over {
             table, key, and, ..
         } = self;
         // Missing before the extension is updated.
-        if catalog::auth_relation(table) == pg_sys::InvalidOid {
+        if !catalog::has_auth_relation(table) {
             return;
         }
         let table = table.to_string_lossy();

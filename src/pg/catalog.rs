@@ -11,7 +11,7 @@ use super::local::Local;
 use super::members::{catalog_rows, key};
 use super::snapshot::{self, Command};
 
-pub use super::members::{auth_relation, extension_owner, our_schema, place};
+pub use super::members::{auth_relation, extension_owner, has_auth_relation, our_schema, place};
 pub use super::unique_index::{UniqueIndex, unique_index};
 
 /// What the catalogs say of a relation.

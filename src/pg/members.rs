@@ -54,6 +54,12 @@ pub fn auth_relation(name: &CStr) -> pg_sys::Oid {
         .unwrap_or(pg_sys::InvalidOid)
 }
 
+/// Is that table there? It is not before the extension is updated to the version that has it, nor after DROP EXTENSION in the same
+/// transaction.
+pub fn has_auth_relation(name: &CStr) -> bool {
+    auth_relation(name) != pg_sys::InvalidOid
+}
+
 /// The oid of one of our functions; None when there is none.
 pub fn function(name: &str) -> Option<pg_sys::Oid> {
     Some(current()?.function(name)?.oid)

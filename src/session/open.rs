@@ -119,7 +119,7 @@ pub struct Grant<'a> {
 
 /// Makes an access token of a session.
 pub fn access_token(issuer: &Issuer, grant: &Grant<'_>, now: UnixMicros) -> Result<String> {
-    let auth_time = grant.opened_at.0.div_euclid(1_000_000);
+    let auth_time = grant.opened_at.second();
     let of_session = format!(r#""sid":"{}","auth_time":{auth_time}"#, grant.session_id);
     token::access_token(
         issuer,

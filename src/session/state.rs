@@ -79,11 +79,7 @@ impl Session {
         if self.expires_at <= now {
             return Err(Refusal::Expired.into());
         }
-        if issuer
-            .rules
-            .not_before
-            .is_some_and(|cutoff| self.created_at < cutoff)
-        {
+        if issuer.rules.cuts_off(Some(self.created_at)) {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
         token::verify_login(issuer, &self.user_id, self.version, self.created_at)?;

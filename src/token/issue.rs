@@ -224,7 +224,7 @@ fn payload(
     let expires_at = now
         .0
         .checked_add(ttl)
-        .map(|micros| micros.div_euclid(SECOND))
+        .map(|micros| UnixMicros(micros).second())
         .filter(|seconds| (0..=LAST_SECOND).contains(seconds))
         .ok_or_else(|| Error::Argument("ttl is out of range".to_owned()))?;
 
@@ -281,13 +281,9 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// Whole seconds, as other libraries write them. Only in the second of a kill switch the fraction is written, too: the token of a
 /// user who logs in right after the switch must not be older than it.
 fn issued_at(rules: &Rules, now: UnixMicros) -> Value {
-    let seconds = now.0.div_euclid(SECOND);
+    let seconds = now.second();
     match rules.not_before {
-        Some(cutoff)
-            if cutoff <= now
-                && cutoff.0.div_euclid(SECOND) == seconds
-                && cutoff.0 % SECOND != 0 =>
-        {
+        Some(cutoff) if cutoff <= now && cutoff.second() == seconds && cutoff.0 % SECOND != 0 => {
             let micros = now.0.rem_euclid(SECOND);
             // Parsed from text, as a sum of floats would not be exact.
             serde_json::from_str(&format!("{seconds}.{micros:06}"))

@@ -57,7 +57,7 @@ pub fn refuse_ended(
         || login.ended
         || login.expires_at <= now
         || login.version.is_some() && version.is_some() && login.version != version
-        || (issuer.rules.not_before).is_some_and(|cutoff| login.created_at < cutoff)
+        || issuer.rules.cuts_off(Some(login.created_at))
     {
         return Err(Refusal::SessionEnded.into());
     }

@@ -162,7 +162,7 @@ impl Revocation<'_> {
             invalidation::record(Event::Token {
                 jti: self.jti.to_owned(),
                 user_id: self.user_id.cloned(),
-                exp: self.claims.expires_at.0.div_euclid(1_000_000),
+                exp: self.claims.expires_at.second(),
             });
         }
         revoked

@@ -161,10 +161,8 @@ fn refuse_over(
 
 /// A session must have begun later than the second in which the user's sessions were last ended.
 fn is_after_last_bump(issued_at: Option<UnixMicros>, users: &Users, account: &Account) -> bool {
-    const SECOND: i64 = 1_000_000;
-    let second = |time: UnixMicros| time.0.div_euclid(SECOND);
     issued_at.is_some_and(|issued_at| {
         accounts::bumped_at(users, &account.id)
-            .is_none_or(|bumped_at| second(issued_at) > second(bumped_at))
+            .is_none_or(|bumped_at| issued_at.second() > bumped_at.second())
     })
 }

@@ -170,10 +170,7 @@ fn still_holds(handoff: &Handoff) -> Result<Subject> {
         Error::Argument(format!("there is no issuer {}", quoted(&handoff.issuer)))
     })?;
     let rules = &issuer.rules;
-    if rules
-        .not_before
-        .is_some_and(|cutoff| handoff.issued_at < cutoff)
-    {
+    if rules.cuts_off(Some(handoff.issued_at)) {
         return Err(Refusal::IssuedBeforeCutoff.into());
     }
     let subject = subject(issuer, &handoff.user_id, None)?;

@@ -53,7 +53,7 @@ impl Standing {
         }
         let claims = self.claims();
         let rules = &issuer.rules;
-        if rules.not_before.is_some() && claims.issued_at < rules.not_before {
+        if rules.cuts_off(claims.issued_at) {
             return Err(Refusal::IssuedBeforeCutoff.into());
         }
         claims.in_time(rules, now)?;

@@ -41,7 +41,7 @@ pub fn layout() -> &'static Layout {
 
 /// Have secrets a table of their own?
 pub fn is_updated() -> bool {
-    catalog::auth_relation(c"signing_secrets") != pg_sys::InvalidOid
+    catalog::has_auth_relation(c"signing_secrets")
 }
 
 /// Locks the issuer's row, so that two sessions cannot both find that no key is active yet, and nobody deletes or renames the

@@ -59,7 +59,7 @@ pub fn with_secrets(issuer: Option<&str>) -> Result<Vec<BundledKey>> {
         material.kid = Some(key.kid);
         keys.push(BundledKey {
             issuer: Some(key.issuer),
-            until: key.until.map(|until| until.0.div_euclid(1_000_000)),
+            until: key.until.map(UnixMicros::second),
             material,
         });
     }

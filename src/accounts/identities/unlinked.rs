@@ -51,7 +51,7 @@ pub(super) fn mark_all() {
 
 fn write(account: [u8; 16]) {
     // Gone with DROP EXTENSION in this very transaction.
-    if catalog::auth_relation(c"unlinked_accounts") == pg_sys::InvalidOid {
+    if !catalog::has_auth_relation(c"unlinked_accounts") {
         return;
     }
     // Where logical replication applies a change, this row is ours all the same.
